@@ -1,0 +1,120 @@
+// A way to carry IKE messages and ESP packets between two addresses: the interface that every transport implements.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/ip_address.h"
+#include "common/base/result.h"
+#include "common/base/time.h"
+#include "common/packet/packet.h"
+
+namespace switchback::packet {
+class PacketPool;
+}
+
+namespace switchback::transports {
+
+/// Which of its transports a DataPlane means: the index into DataPlaneConfig::transports.
+using TransportId = std::uint8_t;
+
+struct TransportTraits {
+  std::string_view name;
+  /// Octets of outer IP header, transport header and framing in front of and behind one ESP packet.
+  std::uint16_t overhead_v4 = 0;
+  std::uint16_t overhead_v6 = 0;
+  /// Most packets that one send() can turn into system calls at a time; batches beyond it are fine but bring nothing.
+  std::size_t max_batch = 0;
+};
+
+/// Something learnt about a path outside its own packets: a hint (nobody signed it), never a reason to end a session.
+struct PathReport {
+  enum class Kind : std::uint8_t {
+    unreachable,  // ICMP: no listener, host or network at `path.remote`
+    mtu           // the path takes outer IP packets of at most `mtu` octets
+  };
+  Kind kind = Kind::unreachable;
+  AddressPair path;
+  std::uint32_t mtu = 0;
+};
+
+/// Plain counts since the start; read by the owning thread only.
+struct TransportCounters {
+  std::uint64_t sent_packets = 0;  // datagrams on the wire
+  std::uint64_t sent_octets = 0;   // of their payload
+  std::uint64_t send_calls = 0;    // messages handed to the kernel; a GSO run is one
+  std::uint64_t send_dropped = 0;  // refused by the kernel or without a socket for their path
+  std::uint64_t send_blocked = 0;  // times the socket was full
+  std::uint64_t received_packets = 0;
+  std::uint64_t received_octets = 0;
+  std::uint64_t receive_calls = 0;      // messages taken from the kernel; a GRO buffer is one
+  std::uint64_t receive_malformed = 0;  // neither IKE, ESP nor a keepalive, or cut off
+  std::uint64_t path_reports = 0;       // ICMP errors taken from the kernel
+};
+
+/// One instance for each packet thread, serving any number of remote addresses: every packet carries its `path`.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+
+  [[nodiscard]] virtual const TransportTraits& traits() const noexcept = 0;
+  [[nodiscard]] virtual const TransportCounters& counters() const noexcept = 0;
+
+  /// Frames into headroom and sends in order along each packet's `path` as its `kind` (ike, esp, keepalive) demands;
+  /// returns how many packets were taken and resets those. Fewer than batch.size(): the socket is full; keep the rest,
+  /// which are untouched, until wait_fd() is readable and try again. A packet that can never be sent is taken, dropped
+  /// and counted. Errors: the transport is dead as a whole; a stall of a path is the selector's find.
+  /// Pre: every packet has packet::kSendHeadroom and kSendTailroom less what ESP took of them.
+  [[nodiscard]] virtual Result<std::size_t> send(std::span<packet::Packet> batch, Instant now) = 0;
+
+  /// Fills up to out.size() packets, framing removed, `kind` telling IKE from ESP, `path` seen from here; returns their
+  /// number, 0 if drained. Pre: the entries of `out` are empty.
+  [[nodiscard]] virtual Result<std::size_t> receive(std::span<packet::Packet> out, Instant now) = 0;
+  /// The next thing learnt about a path, until there is none. Bounded inside.
+  [[nodiscard]] virtual std::optional<PathReport> poll_report() = 0;
+
+  [[nodiscard]] virtual std::optional<Instant> next_deadline() const = 0;
+  virtual void handle_deadline(Instant now) = 0;
+
+  /// Readable when receive() has something to do or a send() that was cut short may go on. Borrowed, for readiness
+  /// only; the same for the transport's whole life.
+  [[nodiscard]] virtual int wait_fd() const noexcept = 0;
+
+  /// Where it listens, with the ports that the kernel chose: what a path's `local` may be.
+  [[nodiscard]] virtual std::vector<Endpoint> local_endpoints() const = 0;
+  /// Opens other local sockets in place of the present ones, which go away if that succeeds: the client's address
+  /// changed, or it wants fresh NAT mappings. Errors: the old ones remain.
+  [[nodiscard]] virtual Result<void> rebind(std::span<const Endpoint> local) = 0;
+
+ protected:
+  Transport() = default;
+};
+
+/// What a transport is made from; the fields that a transport has no use for are ignored.
+struct TransportConfig {
+  std::string name = "udp";
+  /// Local endpoints to open. Headend: every listen address with the IKE and with the NAT-T port. Client: one for each
+  /// family with port 0 and the unspecified address (or the one of --local).
+  std::vector<Endpoint> local;
+  /// True for the headend. It decides whose port of a path is compared with `ike_port`.
+  bool headend = false;
+  /// On this port of the headend IKE travels without the non-ESP marker and ESP does not travel at all, RFC 7296 §2.23.
+  std::uint16_t ike_port = 500;
+  /// SO_MARK of everything sent, by which policy routing keeps outer packets out of the tunnel; 0 sets none.
+  std::uint32_t mark = 0;
+  /// Several workers (or processes) may open the same endpoints and share what arrives.
+  bool reuse_port = false;
+  /// Segmentation and receive offloads, where the kernel has them. Off only for tests and for kernels that lie.
+  bool offload = true;
+  /// Socket buffers in octets.
+  std::size_t socket_buffer = std::size_t{4} << 20U;
+};
+
+}  // namespace switchback::transports
