@@ -1,6 +1,6 @@
 # The Debian 12 packages that building, testing and measuring need, and how they are installed. Sourced by tools/demo,
 # tools/check and tools/bench: the only place where a package is named.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # the lists are for the scripts that source this
 
 # Compiler, build system, libraries.
 readonly PACKAGES_BUILD=(
