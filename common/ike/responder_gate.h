@@ -1,0 +1,68 @@
+// What a responder does with datagrams that belong to no session: decided without state, before any allocation for
+// the peer (RFC 7296 §2.6, §2.5, §2.21.4).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "common/base/bytes.h"
+#include "common/base/ip_address.h"
+#include "common/base/random.h"
+#include "common/base/rate_limit.h"
+#include "common/base/secret.h"
+#include "common/base/strong.h"
+#include "common/base/time.h"
+#include "common/ike/cookie.h"
+
+namespace switchback::ike {
+
+struct GateLimits {
+  std::size_t cookie_from_half_open = 100;    // at so many half-open SAs every new peer must return a cookie
+  std::size_t max_half_open = 5000;           // beyond: nobody new is let in
+  std::size_t max_half_open_per_address = 8;  // counted by the shell, per remote address
+  double inits_per_second = 20;               // IKE_SA_INITs that make a session, per IPv4 /24 or IPv6 /48
+  double init_burst = 100;
+  double answers_per_second = 50;  // unprotected errors and cookies to all the world
+  double answer_burst = 200;
+};
+
+/// What the shell counts.
+struct GateLoad {
+  std::size_t half_open = 0;               // sessions before established, all
+  std::size_t half_open_from_address = 0;  // those from the datagram's remote address
+};
+
+enum class GateVerdict : std::uint8_t {
+  drop,
+  reply,   // send `reply` and forget about it
+  create,  // make a responder Session and give it the datagram
+};
+
+struct GateDecision {
+  GateVerdict verdict = GateVerdict::drop;
+  Bytes reply;  // never longer than the datagram it answers, except for a cookie by a few octets
+};
+
+class ResponderGate {
+ public:
+  ResponderGate(GateLimits limits, RandomSource& random, Instant now);
+
+  /// For a datagram whose header carries no SPI of a session. IKE_SA_INIT requests may create; other requests to
+  /// unknown SPIs get INVALID_IKE_SPI, sparingly; everything else is dropped.
+  [[nodiscard]] GateDecision decide(ByteView datagram, const AddressPair& path, GateLoad load, Instant now);
+  /// An IKE message that tells an ESP sender of its unknown SPI (RFC 7296 §1.5), rate-limited.
+  [[nodiscard]] std::optional<Bytes> unknown_esp(Spi spi, Instant now);
+
+ private:
+  [[nodiscard]] bool prefix_allows(const IpAddress& address, Instant now);
+
+  GateLimits limits_;
+  RandomSource& random_;
+  CookieJar cookies_;
+  TokenBucket answers_;
+  std::array<std::uint8_t, 16> hash_key_{};  // places prefixes in buckets, so that nobody can aim at one
+  std::vector<TokenBucket> prefixes_;        // fixed number; different prefixes may share one
+};
+
+}  // namespace switchback::ike

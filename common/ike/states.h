@@ -1,0 +1,127 @@
+// The states of a session, of each IKE SA and of each Child SA, and which may follow which. docs/ike-states.md draws
+// these tables; a test keeps the two alike.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace switchback::ike {
+
+/// The session as a whole.
+enum class SessionState : std::uint8_t {
+  idle,           // constructed
+  init_sent,      // initiator: IKE_SA_INIT asked
+  init_answered,  // responder: IKE_SA_INIT answered, IKE_AUTH awaited
+  auth_sent,      // initiator: IKE_AUTH asked
+  authorizing,    // responder: the peer is authentic, the shell decides what it gets
+  established,
+  closing,  // our DELETE of the IKE SA is under way
+  closed,
+};
+
+/// One IKE SA of the session. A session has several while it rekeys.
+enum class IkeSaState : std::uint8_t {
+  negotiating,  // keys not proven yet
+  active,       // the one that new requests go out on
+  standby,      // made by a rekey that collides with another; lives or dies when the collision is decided
+  replaced,     // rekeyed; waits for its deletion by whoever rekeyed it
+  deleting,     // our DELETE is under way
+  gone,
+};
+
+/// One Child SA pair.
+enum class ChildState : std::uint8_t {
+  installed,  // carries traffic
+  rekeying,   // our rekey request is under way; still carries traffic
+  replaced,   // a successor is installed; waits for its deletion
+  deleting,   // our DELETE is under way
+  lingering,  // deleted for IKE; its inbound side receives what was under way
+  gone,
+};
+
+template <class State>
+struct Transition {
+  State from, to;
+};
+
+inline constexpr std::array kSessionTransitions{
+    Transition{SessionState::idle, SessionState::init_sent},
+    Transition{SessionState::idle, SessionState::init_answered},
+    Transition{SessionState::idle, SessionState::closed},
+    Transition{SessionState::init_sent, SessionState::auth_sent},
+    Transition{SessionState::init_sent, SessionState::closed},
+    Transition{SessionState::init_answered, SessionState::authorizing},
+    Transition{SessionState::init_answered, SessionState::closed},
+    Transition{SessionState::auth_sent, SessionState::established},
+    Transition{SessionState::auth_sent, SessionState::closed},
+    Transition{SessionState::authorizing, SessionState::established},
+    Transition{SessionState::authorizing, SessionState::closed},
+    Transition{SessionState::established, SessionState::closing},
+    Transition{SessionState::established, SessionState::closed},
+    Transition{SessionState::closing, SessionState::closed},
+};
+
+inline constexpr std::array kIkeSaTransitions{
+    Transition{IkeSaState::negotiating, IkeSaState::active}, Transition{IkeSaState::negotiating, IkeSaState::standby},
+    Transition{IkeSaState::negotiating, IkeSaState::gone},   Transition{IkeSaState::active, IkeSaState::replaced},
+    Transition{IkeSaState::active, IkeSaState::deleting},    Transition{IkeSaState::active, IkeSaState::gone},
+    Transition{IkeSaState::standby, IkeSaState::active},     Transition{IkeSaState::standby, IkeSaState::deleting},
+    Transition{IkeSaState::standby, IkeSaState::replaced},   Transition{IkeSaState::standby, IkeSaState::gone},
+    Transition{IkeSaState::replaced, IkeSaState::deleting},  Transition{IkeSaState::replaced, IkeSaState::gone},
+    Transition{IkeSaState::deleting, IkeSaState::gone},
+};
+
+inline constexpr std::array kChildTransitions{
+    Transition{ChildState::installed, ChildState::rekeying}, Transition{ChildState::installed, ChildState::replaced},
+    Transition{ChildState::installed, ChildState::deleting}, Transition{ChildState::installed, ChildState::lingering},
+    Transition{ChildState::installed, ChildState::gone},     Transition{ChildState::rekeying, ChildState::installed},
+    Transition{ChildState::rekeying, ChildState::replaced},  Transition{ChildState::rekeying, ChildState::deleting},
+    Transition{ChildState::rekeying, ChildState::lingering}, Transition{ChildState::rekeying, ChildState::gone},
+    Transition{ChildState::replaced, ChildState::deleting},  Transition{ChildState::replaced, ChildState::lingering},
+    Transition{ChildState::replaced, ChildState::gone},      Transition{ChildState::deleting, ChildState::lingering},
+    Transition{ChildState::deleting, ChildState::gone},      Transition{ChildState::lingering, ChildState::gone},
+};
+
+template <class State, std::size_t N>
+[[nodiscard]] constexpr bool allowed(const std::array<Transition<State>, N>& table, State from, State to) noexcept {
+  return std::any_of(table.begin(), table.end(), [&](const auto& row) { return row.from == from && row.to == to; });
+}
+[[nodiscard]] constexpr bool may_follow(SessionState from, SessionState to) noexcept {
+  return allowed(kSessionTransitions, from, to);
+}
+[[nodiscard]] constexpr bool may_follow(IkeSaState from, IkeSaState to) noexcept {
+  return allowed(kIkeSaTransitions, from, to);
+}
+[[nodiscard]] constexpr bool may_follow(ChildState from, ChildState to) noexcept {
+  return allowed(kChildTransitions, from, to);
+}
+
+/// A state that changes only along its table: the one place where transitions are checked.
+template <class State>
+class Tracked {
+ public:
+  explicit constexpr Tracked(State initial) noexcept : state_{initial} {}
+  constexpr void enter(State next) noexcept {
+    assert(may_follow(state_, next));
+    state_ = next;
+  }
+  [[nodiscard]] constexpr State get() const noexcept { return state_; }
+  [[nodiscard]] constexpr bool is(State state) const noexcept { return state_ == state; }
+  template <class... States>
+  [[nodiscard]] constexpr bool any_of(States... states) const noexcept {
+    return ((state_ == states) || ...);
+  }
+
+ private:
+  State state_;
+};
+
+[[nodiscard]] std::string_view to_string(SessionState state) noexcept;
+[[nodiscard]] std::string_view to_string(IkeSaState state) noexcept;
+[[nodiscard]] std::string_view to_string(ChildState state) noexcept;
+
+}  // namespace switchback::ike
