@@ -8,35 +8,28 @@
 #include <string>
 #include <vector>
 
+#include "common/base/bytes.h"
 #include "common/base/result.h"
 #include "common/base/unique_fd.h"
 #include "common/packet/offload.h"
-#include "common/packet/packet.h"
-#include "common/packet/pool.h"
 
 namespace switchback::io {
-
-/// What one read brought: an IP packet, or a super-packet that `header` says how to cut.
-struct TunPacket {
-  packet::VirtioNetHeader header;
-  packet::Packet packet;
-};
 
 /// One queue: a descriptor that gives and takes one (super-)packet per system call. Tests make it from a
 /// SOCK_SEQPACKET socket pair, which behaves the same. Belongs to one thread.
 class TunQueue {
  public:
   /// @param fd      non-blocking
-  /// @param header  every packet is preceded by a virtio-net header of packet::kVirtioNetHeaderBytes octets
+  /// @param header  every packet is preceded by a virtio-net header (IFF_VNET_HDR)
   TunQueue(UniqueFd fd, bool header) noexcept : fd_{std::move(fd)}, header_{header} {}
 
-  /// Reads until `out` is full, nothing is left or the pool is empty; returns the number read. Packets have
-  /// kSendHeadroom and kSendTailroom; small ones share a slab. Errors: the interface is gone (ENETDOWN while it is
-  /// merely down is not an error: 0).
-  [[nodiscard]] Result<std::size_t> read(std::span<TunPacket> out, packet::PacketPool& pool);
+  /// Reads one packet, or a super-packet that `header` says how to cut. Returns its octets; 0 when there is none now.
+  /// @param buffer  at least packet::kMaxIpPacketBytes
+  /// Errors: the interface is gone. That it is merely down is none.
+  [[nodiscard]] Result<std::size_t> read(packet::VirtioNetHeader& header, ByteSpan buffer) noexcept;
 
-  /// Writes one packet; `parts[0]` is the virtio-net header, which is left out where the queue has none. False when
-  /// the kernel would not take it (counted by the caller as dropped): full, down, or not a valid packet.
+  /// Writes one packet, as packet::Coalescer lays it out for has_header(). False when the kernel would not take it:
+  /// the interface is down, or the packet is not valid.
   [[nodiscard]] bool write(std::span<const iovec> parts) noexcept;
 
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
@@ -45,8 +38,6 @@ class TunQueue {
  private:
   UniqueFd fd_;
   bool header_;
-  packet::Packet slots_;     // a slab from which small packets are cut
-  packet::Packet overflow_;  // where a large packet's rest is read
 };
 
 /// Which segmentation the kernel leaves to us on read, and accepts from us on write.
@@ -64,7 +55,7 @@ struct TunConfig {
   bool offload = true;
 };
 
-/// Owner of the interface: it goes away with the last of its descriptors.
+/// A TUN interface of this process: it goes away with the last of its queues.
 class TunDevice {
  public:
   /// Creates the interface, down and without addresses. Offloads that this kernel lacks are left out, see offloads().
@@ -79,8 +70,7 @@ class TunDevice {
   [[nodiscard]] Result<void> set_mtu(unsigned mtu);
   [[nodiscard]] Result<void> set_up(bool up);
 
-  /// Hands out the queues, once; the interface lives as long as any of them or the device. The device keeps one
-  /// descriptor that reads nothing only while no queue was taken.
+  /// Hands out the queues, once; the interface lives as long as any of them.
   [[nodiscard]] std::vector<TunQueue> take_queues();
 
  private:

@@ -16,7 +16,6 @@
 #include "common/base/time.h"
 #include "common/esp/sa.h"
 #include "common/io/tun_device.h"
-#include "common/packet/traffic_selector.h"
 #include "transports/registry.h"
 #include "transports/transport.h"
 
@@ -25,17 +24,10 @@ namespace switchback::transports {
 /// The caller's own tag of a session; comes back in events. The data plane only compares it.
 using SessionTag = Strong<std::uint64_t, struct SessionTagTag>;
 
-/// Counts of one Child SA. The packet thread writes, anyone reads; each member is right by itself, the set of them is
-/// not one instant's.
-struct ChildCounters {
-  using Count = std::atomic<std::uint64_t>;
-  Count in_packets{0}, in_octets{0};    // inner packets accepted, and their octets
-  Count out_packets{0}, out_octets{0};  // inner packets sealed, and their octets
-  Count in_malformed{0}, in_replayed{0}, in_forged{0};
-  Count in_refused{0};   // authentic, but outside the traffic selectors (RFC 4301 §5.2)
-  Count in_dummy{0};     // next header 59, RFC 4303 §2.6
-  Count out_refused{0};  // the sequence number or the hard lifetime is exhausted
-  Count out_too_big{0};  // beyond inner_mtu: answered by ICMP
+/// What a Child SA did beyond what its two SAs count. The packet thread writes, anyone reads; each member is right by
+/// itself, the set of them is not one instant's.
+struct ChildActivity {
+  std::atomic<std::uint64_t> too_big{0};  // inner packets beyond inner_mtu, answered by ICMP
   /// Last authentic packet in and last packet out: nanoseconds of Instant's clock since its epoch, 0 for never.
   std::atomic<std::int64_t> last_in{0}, last_out{0};
 
@@ -45,6 +37,12 @@ struct ChildCounters {
   [[nodiscard]] Instant last_outbound() const noexcept {
     return Instant{Duration{last_out.load(std::memory_order_relaxed)}};
   }
+};
+
+/// Counters of an installed Child SA; they outlive it.
+struct ChildCounters {
+  std::shared_ptr<const esp::SaCounters> inbound, outbound;
+  std::shared_ptr<const ChildActivity> activity;
 };
 
 /// When the outbound half of a Child SA starts to be used.
@@ -58,10 +56,8 @@ enum class Activation : std::uint8_t {
 /// and unique within the data plane.
 struct ChildSa {
   SessionTag session;
-  esp::SaParams inbound;
-  esp::SaParams outbound;
-  packet::TrafficSelectors local;   // inner addresses of this side: what we may send from and must receive for
-  packet::TrafficSelectors remote;  // inner addresses of the other side
+  esp::SaParams inbound;   // with the selectors, which are the same in both
+  esp::SaParams outbound;  // inner packets to its remote selectors go by this SA
   TransportId transport = 0;
   AddressPair path;
   Activation activation = Activation::now;
@@ -69,8 +65,6 @@ struct ChildSa {
   std::uint16_t inner_mtu = 0;
   /// Send a NAT keepalive when nothing was sent on the path for so long; zero: never. RFC 3948 §4 says 20 s.
   Duration nat_keepalive{0};
-  /// Shared with whoever reports them; made by install() if absent.
-  std::shared_ptr<ChildCounters> counters;
 };
 
 // --- what the packet threads tell the control thread ---
@@ -174,7 +168,9 @@ class DataPlane {
   /// New local sockets for a transport (the client's address changed). Waits for the packet thread: milliseconds.
   [[nodiscard]] Result<void> rebind(TransportId id, std::vector<Endpoint> local);
 
-  void install(ChildSa child);
+  /// Replaces a Child SA with the same inbound SPI. The keys are expanded here, so that the packet thread does not
+  /// wait.
+  ChildCounters install(ChildSa child);
   /// Uses this Child SA's outbound half from now on, before any other with the same selectors.
   void switch_outbound(Spi inbound);
   /// No longer sends by it; still receives: the old Child SA during the grace after a rekey.
