@@ -82,47 +82,52 @@ class Coalescer {
   [[nodiscard]] std::span<const TunWrite> run(std::span<Packet> batch);
 
  private:
-  struct Item;
-  struct Group;
   static constexpr std::size_t kBuckets = 256;
   static constexpr std::uint32_t kNone = 0xFFFFFFFF;
 
-  void add(std::uint32_t index);
-  std::uint32_t& find_open(const Item& item);
-  bool try_append(Group& group, Item& item);
-  bool verified(Item& item) const;
-  void finish(Group& group);
-  void lay_out();
-
+  /// One packet of the batch. Fields behind `mergeable` are set for TCP and UDP only.
   struct Item {
     std::uint8_t* data;
-    std::uint32_t next;  // in the same group
-    std::uint32_t hash;
-    std::uint32_t seq;                    // TCP
-    std::uint16_t total_bytes;            // of the IP packet
-    std::uint16_t payload_bytes;          // behind the transport header
-    std::uint8_t l3_bytes, header_bytes;  // IP header; IP and transport headers
-    std::uint8_t protocol;
-    std::uint8_t flags;  // TCP
-    bool v6;
+    std::uint32_t index;  // into the batch
+    std::uint32_t next;   // item of the same group
+    std::uint32_t size;
+    bool mergeable;       // of a kind that can be merged with its like
     bool checked, right;  // checksums looked at; and right
+    bool v6, tcp;
+    std::uint8_t l3_bytes;      // IP header
+    std::uint8_t header_bytes;  // IP and transport headers
+    std::uint16_t payload_bytes;
+    std::uint32_t bucket;
   };
+  /// What becomes one write.
   struct Group {
     std::uint32_t head, tail;  // items
     std::uint32_t next_in_bucket;
     std::uint32_t packets;
     std::uint32_t total_bytes;  // of the merged IP packet
     std::uint16_t gso_size;
-    bool open;
-    std::uint8_t end_flags;  // PSH and FIN of the last
+    bool open;               // more may follow
+    std::uint8_t end_flags;  // PSH and FIN of its packets
     std::array<std::uint8_t, VirtioNetHeader::kBytes> header;
   };
+  enum class Flow : std::uint8_t { none, unknown, known };
+
+  void add(std::uint32_t index);
+  [[nodiscard]] static Flow classify(Item& item, const CoalesceMode& mode) noexcept;
+  [[nodiscard]] static bool same_flow(const Item& a, const Item& b) noexcept;
+  [[nodiscard]] static bool same_headers(const Item& head, const Item& item, std::uint32_t position) noexcept;
+  [[nodiscard]] static bool verified(Item& item) noexcept;
+  [[nodiscard]] std::uint32_t& newest_of_flow(const Item& item) noexcept;
+  [[nodiscard]] bool try_append(std::uint32_t group_index, std::uint32_t item_index) noexcept;
+  void finish(Group& group) const noexcept;
+  void lay_out();
 
   CoalesceMode mode_;
   std::span<Packet> batch_;
   std::vector<Item> items_;
   std::vector<Group> groups_;
   std::array<std::uint32_t, kBuckets> buckets_{};
+  std::uint32_t barrier_ = 0;  // groups before this one take no more
   std::vector<iovec> iov_;
   std::vector<TunWrite> writes_;
 };
