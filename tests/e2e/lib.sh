@@ -140,21 +140,27 @@ wait_log() {
 
 # ---- hosts and links -----------------------------------------------------------------------------------------------
 
-# host_add NAME: a host with loopback up.
+# host_add NAME: a host with loopback up. Its /etc is a private directory of links to the machine's, but for resolv.conf.
 host_add() {
-  local name=$1 etc=$WORK/$1.etc
+  local name=$1
   ip netns add "$TAG-$name"
   HOSTS+=("$name")
-  cp -a /etc "$etc"
-  rm -f "$etc/resolv.conf"
-  printf '# as the machine had it\nnameserver 198.51.100.53\n' > "$etc/resolv.conf"
   # shellcheck disable=SC2016  # expanded by the inner shell
-  ip netns exec "$TAG-$name" /bin/sh -c '
-    mount --make-rprivate / &&
-    mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/lock &&
-    mount --bind "$1" /etc &&
-    { [ ! -d /var/lib/switchback ] || mount -t tmpfs -o mode=700 tmpfs /var/lib/switchback; } &&
-    ip link set lo up && touch "$2" && exec sleep infinity' sh "$etc" "$WORK/$name.ready" &
+  ip netns exec "$TAG-$name" /bin/sh -ec '
+    mount --make-rprivate /
+    mount -t tmpfs -o mode=755 tmpfs /run
+    mkdir -p /run/lock /run/etc
+    mount --bind /etc /run/etc
+    mount -t tmpfs -o mode=755 tmpfs /etc
+    ln -s /run/etc/* /etc
+    rm -f /etc/resolv.conf
+    printf "# as the machine had it\nnameserver 198.51.100.53\n" > /etc/resolv.conf
+    if [ -d /var/lib/switchback ]; then mount -t tmpfs -o mode=700 tmpfs /var/lib/switchback; fi
+    # Addresses are usable at once: nobody else is on these links.
+    sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+    ip link set lo up
+    touch "$1"
+    exec sleep infinity' sh "$WORK/$name.ready" &
   HOST_PID[$name]=$!
   disown  # so that bash does not announce its end
   wait_for 5 "host $name" test -e "$WORK/$name.ready"

@@ -37,7 +37,7 @@ missing_packages() {
 
 # install_packages NAME…: installs what is missing, quietly, without recommended packages, without starting a service.
 install_packages() {
-  local missing policy=/usr/sbin/policy-rc.d made_policy= log status=0 service
+  local missing policy=/usr/sbin/policy-rc.d made_policy='' log status=0 service
   mapfile -t missing < <(missing_packages "$@")
   (( ${#missing[@]} )) || return 0
   if ! command -v apt-get >/dev/null; then
