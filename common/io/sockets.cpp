@@ -168,6 +168,12 @@ std::optional<SocketError> next_socket_error(int fd) noexcept {
   return found;
 }
 
+void clear_socket_error(int fd) noexcept {
+  int error = 0;
+  socklen_t length = sizeof error;
+  (void)::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+}
+
 Result<IpAddress> source_address_for(const Endpoint& remote, std::uint32_t mark) {
   const UniqueFd fd{::socket(domain_of(remote.address.family()), SOCK_DGRAM | SOCK_CLOEXEC, 0)};
   if (!fd) return fail_errno();

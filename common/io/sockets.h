@@ -61,6 +61,9 @@ struct SocketError {
 /// The next queued error, none if there is none.
 [[nodiscard]] std::optional<SocketError> next_socket_error(int fd) noexcept;
 
+/// Forgets the error that the next call would otherwise fail with.
+void clear_socket_error(int fd) noexcept;
+
 /// The address from which this host would send to `remote` now, with `mark` applied to the route lookup.
 [[nodiscard]] Result<IpAddress> source_address_for(const Endpoint& remote, std::uint32_t mark);
 

@@ -166,7 +166,7 @@ class DataPlane {
   [[nodiscard]] std::vector<Endpoint> local_endpoints(TransportId id) const;
   [[nodiscard]] const TransportTraits& traits(TransportId id) const;
   /// New local sockets for a transport (the client's address changed). Waits for the packet thread: milliseconds.
-  [[nodiscard]] Result<void> rebind(TransportId id, std::vector<Endpoint> local);
+  [[nodiscard]] Result<void, UserError> rebind(TransportId id, std::vector<Endpoint> local);
 
   /// Replaces a Child SA with the same inbound SPI. The keys are expanded here, so that the packet thread does not
   /// wait.
