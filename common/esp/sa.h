@@ -57,7 +57,7 @@ class OutboundSa {
   [[nodiscard]] Lifetime& lifetime() noexcept { return lifetime_; }
   [[nodiscard]] const Lifetime& lifetime() const noexcept { return lifetime_; }
   [[nodiscard]] const std::shared_ptr<SaCounters>& counters() const noexcept { return counters_; }
-  /// How many numbers are left: without ESN the last is 2^32 - 1, with it 2^64 - 1.
+  /// How many numbers are left: without ESN the last is 2^32 - 1, with it 2^64 - 2.
   [[nodiscard]] std::uint64_t sequence_left() const noexcept { return last_sequence_ - next_sequence_ + 1; }
 
  private:
