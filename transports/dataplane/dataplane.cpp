@@ -1,0 +1,145 @@
+#include "transports/dataplane/dataplane.h"
+
+#include <pthread.h>
+
+#include <csignal>
+#include <thread>
+
+#include "transports/dataplane/worker.h"
+
+namespace switchback::transports {
+
+struct DataPlane::Impl {
+  Mailbox<DataPlaneEvent> events;
+  IkeBudget ike_budget;
+  std::vector<std::unique_ptr<Worker>> workers;
+  std::vector<std::thread> threads;
+
+  [[nodiscard]] bool running() const noexcept { return !threads.empty(); }
+  /// The worker that a Child SA lives on.
+  [[nodiscard]] Worker& home_of(Spi spi) const noexcept { return *workers[spi.value % workers.size()]; }
+
+  void order(Worker& worker, Command command) const { worker.commands().post(std::move(command)); }
+  /// To every worker; T is copied.
+  template <class T>
+  void order_all(const T& command) const {
+    for (const auto& worker : workers) worker->commands().post(Command{command});
+  }
+  /// Runs `what` on the worker's thread and waits; here, if there is no thread.
+  void call(Worker& worker, std::function<void(Worker&)> what) const {
+    if (!running()) return what(worker);
+    command::Call call{std::move(what), {}};
+    auto done = call.done.get_future();
+    order(worker, std::move(call));
+    done.wait();
+  }
+};
+
+DataPlane::DataPlane(std::unique_ptr<Impl> impl) noexcept : impl_{std::move(impl)} {}
+
+DataPlane::~DataPlane() { stop(); }
+
+Result<std::unique_ptr<DataPlane>, UserError> DataPlane::create(DataPlaneConfig config,
+                                                                const TransportRegistry& registry) {
+  // Until workers can hand packets to each other, see worker.h.
+  if (config.tun.size() != 1) return fail_user("the data plane runs one worker: give it one TUN queue");
+  auto impl = std::make_unique<Impl>();
+  for (auto& queue : config.tun) {
+    SB_TRY(auto worker, Worker::create(config, std::move(queue), registry, impl->events, impl->ike_budget));
+    impl->workers.push_back(std::move(worker));
+  }
+  return std::unique_ptr<DataPlane>{new DataPlane{std::move(impl)}};
+}
+
+void DataPlane::start() {
+  if (impl_->running()) return;
+  // Signals are the control thread's; a thread inherits the mask that it is made under.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  for (std::size_t i = 0; i < impl_->workers.size(); ++i) {
+    impl_->threads.emplace_back([worker = impl_->workers[i].get()] { worker->run(); });
+    pthread_setname_np(impl_->threads.back().native_handle(), ("swb-packet" + std::to_string(i)).c_str());
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void DataPlane::stop() {
+  if (!impl_->running()) return;
+  for (const auto& worker : impl_->workers) impl_->order(*worker, command::Stop{});
+  for (auto& thread : impl_->threads) thread.join();
+  impl_->threads.clear();
+}
+
+std::vector<Endpoint> DataPlane::local_endpoints(TransportId id) const {
+  std::vector<Endpoint> endpoints;
+  auto& worker = *impl_->workers.front();
+  if (id >= worker.transport_count()) return endpoints;
+  impl_->call(worker, [&](Worker& w) { endpoints = w.transport(id).local_endpoints(); });
+  return endpoints;
+}
+
+const TransportTraits& DataPlane::traits(TransportId id) const {
+  return impl_->workers.front()->transport(id).traits();  // constant from the start
+}
+
+Result<void, UserError> DataPlane::rebind(TransportId id, std::vector<Endpoint> local) {
+  Result<void, UserError> result;
+  for (const auto& worker : impl_->workers) {
+    if (id >= worker->transport_count()) return fail_user("there is no such transport");
+    impl_->call(*worker, [&](Worker& w) { result = w.transport(id).rebind(local); });
+    if (!result) return result;
+  }
+  return result;
+}
+
+ChildCounters DataPlane::install(ChildSa child) {
+  if (child.inbound.installed == Instant{}) child.inbound.installed = monotonic_now();
+  if (child.outbound.installed == Instant{}) child.outbound.installed = child.inbound.installed;
+  auto made = std::make_unique<Child>(std::move(child));
+  ChildCounters counters{made->inbound.counters(), made->outbound.counters(), made->activity};
+  auto& worker = impl_->home_of(made->spi());
+  impl_->order(worker, command::Install{std::move(made)});
+  return counters;
+}
+
+void DataPlane::switch_outbound(Spi inbound) {
+  impl_->order(impl_->home_of(inbound), command::SwitchOutbound{inbound});
+}
+void DataPlane::retire_outbound(Spi inbound) {
+  impl_->order(impl_->home_of(inbound), command::RetireOutbound{inbound});
+}
+void DataPlane::remove(Spi inbound) { impl_->order(impl_->home_of(inbound), command::Remove{inbound}); }
+void DataPlane::remove_session(SessionTag session) { impl_->order_all(command::RemoveSession{session}); }
+void DataPlane::move_path(SessionTag session, TransportId transport, AddressPair path) {
+  impl_->order_all(command::MovePath{session, transport, path});
+}
+void DataPlane::set_inner_mtu(SessionTag session, std::uint16_t inner_mtu) {
+  impl_->order_all(command::SetInnerMtu{session, inner_mtu});
+}
+void DataPlane::send_ike(TransportId transport, AddressPair path, Bytes message) {
+  impl_->order(*impl_->workers.front(), command::SendIke{transport, path, std::move(message)});
+}
+void DataPlane::send_dummy(Spi inbound, Bytes body) {
+  impl_->order(impl_->home_of(inbound), command::SendDummy{inbound, std::move(body)});
+}
+
+int DataPlane::events_fd() const noexcept { return impl_->events.fd(); }
+
+void DataPlane::drain_events(std::vector<DataPlaneEvent>& out) {
+  const auto before = out.size();
+  impl_->events.take(out);
+  for (std::size_t i = before; i < out.size(); ++i) {
+    const auto* ike = std::get_if<IkeReceived>(&out[i]);
+    if (ike == nullptr) continue;
+    impl_->ike_budget.messages.fetch_sub(1, std::memory_order_relaxed);
+    impl_->ike_budget.octets.fetch_sub(ike->message.size(), std::memory_order_relaxed);
+  }
+}
+
+DataPlaneCounters DataPlane::counters() const {
+  DataPlaneCounters sum = impl_->workers.front()->counters();
+  return sum;
+}
+
+}  // namespace switchback::transports

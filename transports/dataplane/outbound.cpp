@@ -1,0 +1,212 @@
+// TUN to transport.
+#include <algorithm>
+
+#include "common/packet/mss.h"
+#include "transports/dataplane/too_big.h"
+#include "transports/dataplane/worker.h"
+
+namespace switchback::transports {
+
+using packet::Packet;
+using packet::PacketKind;
+
+/// One batch: reads, cuts, seals. Returns whether the TUN may have more. Pre: nothing is left to flush.
+bool Worker::read_tun(Instant now) {
+  const ByteSpan buffer{tun_buffer_.get(), packet::kMaxIpPacketBytes};
+  packet::VirtioNetHeader header;
+  bool more = true;
+  // Reads that bring nothing to send (malformed, no SA) count too, so that they cannot keep us here.
+  for (std::size_t reads = 0; reads < kOutboundBatch && out_.size() < kOutboundBatch; ++reads) {
+    const auto got = tun_.read(header, buffer);
+    if (!got) {
+      tun_failed_ = true;
+      tell(DataPlaneFailed{"reading the TUN interface", got.error()});
+    }
+    if (!got || *got == 0) {
+      more = false;
+      break;
+    }
+    ++counts_.tun_read_packets;
+    counts_.tun_read_octets += *got;
+    cut(header, buffer.first(*got), now);
+  }
+  seal_runs(now);
+  return more;
+}
+
+/// Finds the packet's SA and cuts it into what that can send.
+void Worker::cut(const packet::VirtioNetHeader& header, ByteView packet, Instant now) {
+  const auto ip = packet::parse_ip(packet);
+  if (!ip) {
+    ++counts_.inner_malformed;
+    return;
+  }
+  auto* child = outbound_.find(packet, *ip);
+  if (child == nullptr) {
+    ++counts_.no_outbound;
+    return;
+  }
+  if (child->inner_mtu != 0 && largest_piece(header, packet, *ip) > child->inner_mtu &&
+      forbids_fragments(packet, *ip)) {
+    answer_too_big(*child, packet, *ip, now);
+    return;
+  }
+  const auto first = out_.size();
+  switch (packet::segment(header, packet, carver_, out_)) {
+    case packet::SegmentVerdict::ok: break;
+    case packet::SegmentVerdict::exhausted: ++counts_.pool_empty; return;
+    case packet::SegmentVerdict::malformed:
+    case packet::SegmentVerdict::unsupported: ++counts_.inner_malformed; return;
+  }
+  const auto count = out_.size() - first;
+  // A SYN is never cut.
+  if (count == 1 && child->inner_mtu != 0) (void)packet::clamp_mss(out_[first].data(), child->inner_mtu);
+  for (std::size_t i = first; i < out_.size(); ++i) {
+    out_[i].path = child->path;
+    if (pcap_) pcap_->write(out_[i].data(), now);
+  }
+  if (!runs_.empty() && runs_.back().child == child) {
+    runs_.back().count += count;
+  } else {
+    runs_.push_back({child, first, count});
+  }
+}
+
+void Worker::seal_runs(Instant now) {
+  bool holes = false;
+  for (const auto& run : runs_) {
+    auto& child = *run.child;
+    const auto batch = std::span{out_}.subspan(run.first, run.count);
+    const auto sealed = esp::seal(child.outbound, batch);
+    for (auto& refused : batch.subspan(sealed)) refused.reset();  // counted by the SA
+    holes = holes || sealed != batch.size();
+    if (sealed != 0) {
+      counts_.inner_sent += sealed;
+      child.last_sent = now;
+      child.activity->last_out.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+      if (!groups_.empty() && groups_.back().transport == child.transport) {
+        groups_.back().count += sealed;
+      } else {
+        groups_.push_back({child.transport, sealed});
+      }
+    }
+    poll_lifetime(child, child.outbound.lifetime(), true);
+  }
+  runs_.clear();
+  if (holes) std::erase_if(out_, [](const Packet& packet) { return !packet; });
+}
+
+/// Sends what is cut and sealed. False: a socket is full, and something is left.
+bool Worker::flush() {
+  while (group_first_ < groups_.size()) {
+    auto& group = groups_[group_first_];
+    auto& link = links_[group.transport];
+    const auto batch = std::span{out_}.subspan(out_first_, group.count);
+    std::size_t sent = batch.size();  // a dead transport swallows
+    if (!link.failed) {
+      const auto taken = link.transport->send(batch, now_);
+      if (taken) {
+        sent = *taken;
+      } else {
+        fail_link(group.transport, taken.error());
+      }
+    }
+    out_first_ += sent;
+    group.count -= sent;
+    if (group.count != 0) return false;
+    ++group_first_;
+  }
+  out_.clear();
+  groups_.clear();
+  out_first_ = group_first_ = 0;
+  return true;
+}
+
+void Worker::answer_too_big(Child& child, ByteView packet, const packet::IpView& ip, Instant now) {
+  ++counts_.too_big;
+  auto& count = child.activity->too_big;
+  count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  if (!icmp_.allow(now)) return;
+  std::array<std::uint8_t, packet::VirtioNetHeader::kBytes> header{};
+  std::array<std::uint8_t, kMaxTooBigBytes> message{};
+  const auto octets = build_too_big(packet, ip, child.inner_mtu, message);
+  if (octets == 0) return;
+  const std::array<iovec, 2> parts{{{header.data(), header.size()}, {message.data(), octets}}};
+  if (!tun_.write(tun_.has_header() ? std::span{parts} : std::span{parts}.subspan(1))) ++counts_.tun_write_failed;
+}
+
+// ---------------------------------------------------------------- single packets: IKE, dummies, keepalives
+
+void Worker::send_alone(TransportId id, Packet packet, Instant now) {
+  auto& link = links_[id];
+  if (link.failed) return;
+  if (link.ike_waiting.size() >= kIkeWaiting) {
+    ++counts_.ike_dropped;  // IKE repeats what matters
+    return;
+  }
+  link.ike_waiting.push_back(std::move(packet));
+  (void)flush_ike(id, now);
+}
+
+/// False: the socket is full.
+bool Worker::flush_ike(TransportId id, Instant now) {
+  auto& link = links_[id];
+  if (link.ike_waiting.empty()) return true;
+  std::size_t sent = link.ike_waiting.size();
+  if (!link.failed) {
+    const auto taken = link.transport->send(link.ike_waiting, now);
+    if (taken) {
+      sent = *taken;
+    } else {
+      fail_link(id, taken.error());
+    }
+  }
+  link.ike_waiting.erase(link.ike_waiting.begin(), link.ike_waiting.begin() + static_cast<std::ptrdiff_t>(sent));
+  return link.ike_waiting.empty();
+}
+
+void Worker::send_ike(const command::SendIke& order, Instant now) {
+  if (order.transport >= links_.size() || order.message.size() > packet::kMaxIpPacketBytes) {
+    ++counts_.ike_dropped;
+    return;
+  }
+  auto packet = carver_.carve(packet::kSendHeadroom, order.message.size(), 0);
+  if (!packet) {
+    ++counts_.pool_empty;
+    return;
+  }
+  std::copy(order.message.begin(), order.message.end(), packet.append(order.message.size()).begin());
+  packet.kind = PacketKind::ike;
+  packet.path = order.path;
+  ++counts_.ike_sent;
+  send_alone(order.transport, std::move(packet), now);
+}
+
+void Worker::send_dummy(Child& child, ByteView body, Instant now) {
+  if (body.size() > packet::kMaxIpPacketBytes - packet::kSendHeadroom) return;
+  auto packet = carver_.carve(packet::kSendHeadroom, body.size(), packet::kSendTailroom);
+  if (!packet) {
+    ++counts_.pool_empty;
+    return;
+  }
+  std::copy(body.begin(), body.end(), packet.append(body.size()).begin());
+  packet.path = child.path;
+  if (esp::seal_dummies(child.outbound, {&packet, 1}) == 1) {
+    child.last_sent = now;
+    send_alone(child.transport, std::move(packet), now);
+  }
+  poll_lifetime(child, child.outbound.lifetime(), true);
+}
+
+void Worker::send_keepalive(Child& child, Instant now) {
+  child.last_sent = now;
+  auto packet = carver_.carve(packet::kSendHeadroom, 1, 0);
+  if (!packet) return;
+  packet.append(1)[0] = 0xFF;  // RFC 3948 §2.3
+  packet.kind = PacketKind::keepalive;
+  packet.path = child.path;
+  ++counts_.keepalives_sent;
+  send_alone(child.transport, std::move(packet), now);
+}
+
+}  // namespace switchback::transports
