@@ -36,7 +36,7 @@ struct Proposal {
 };
 
 /// Errors: truncated; bad_length where nested lengths disagree; bad_value for wrong "last" markers or proposal numbers
-/// that do not count up from 1 (a response: any number, so only "first is 1" is waived by `single`); bad_spi_size;
+/// that do not count up from 1 (a single proposal may have any: an answer has that of the offer); bad_spi_size;
 /// too_many. An empty payload is an error.
 [[nodiscard]] Result<std::vector<Proposal>, ParseError> parse_sa(ByteView body);
 

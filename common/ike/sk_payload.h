@@ -23,7 +23,7 @@ class SkSealer {
   explicit SkSealer(const crypto::AeadKey& key);
 
   /// One SK message, whatever its size. first_payload and length of the header are filled in.
-  /// Pre: the result fits kMaxMessageOctets.
+  /// Pre: the result fits kMaxMessageOctets. Empty if the crypto library failed: nothing to send.
   [[nodiscard]] Bytes seal(const Header& header, const ChainBuilder& chain);
   /// One SK message if it fits, else SKF fragments of at most `max_octets` each, in order (RFC 7383 §2.5).
   /// Use only if both ends sent IKEV2_FRAGMENTATION_SUPPORTED. See max_message_octets().
