@@ -239,6 +239,11 @@ std::size_t Codec::seal(OutboundSa& sa, std::span<packet::Packet> batch, bool du
       text_octets += job.text.size();
     }
     sa.aead_->seal(std::span{jobs}.first(jobs_now));
+    for (const auto& job : std::span{jobs}.first(jobs_now)) {
+      // Not seen in practice: the cipher's library failed and zeroed the text. With a zero tag the packet tells nothing
+      // and the peer drops it as forged.
+      if (!job.ok) std::fill_n(job.tag, kTagBytes, std::uint8_t{0});
+    }
     done += jobs_now;
   }
   sa.lifetime_.account(sealed, text_octets);

@@ -16,7 +16,10 @@ class ReplayWindow {
   static constexpr std::uint64_t kPackets = kBlockBits * (kBlocks - 1);
   static_assert(kPackets >= 4096 && (kBlocks & (kBlocks - 1)) == 0);
 
-  explicit constexpr ReplayWindow(bool esn) noexcept : esn_{esn} {}
+  /// @param highest  0 but for tests: as if only this one had come so far
+  explicit constexpr ReplayWindow(bool esn, std::uint64_t highest = 0) noexcept : highest_{highest}, esn_{esn} {
+    if (highest != 0) blocks_[block_of(highest)] |= bit_of(highest);
+  }
 
   /// The 64-bit number of a received one: with ESN the high half is inferred, RFC 4303 A2.2; without, it is zero. A
   /// number that would lie before the first packet of the SA becomes 0, which is never fresh.

@@ -9,12 +9,10 @@
 namespace switchback::esp {
 namespace {
 
-// RFC 4106 §8.1, RFC 7634 §4: the salt is the last four octets of the keying material.
 std::array<std::uint8_t, 4> salt_of(const crypto::AeadKey& key) noexcept {
   std::array<std::uint8_t, 4> salt{};
-  const auto octets = key.key_and_salt.view();
-  assert(octets.size() > salt.size());
-  std::copy_n(octets.end() - static_cast<std::ptrdiff_t>(salt.size()), salt.size(), salt.begin());
+  assert(key.salt().size() == salt.size());
+  std::copy_n(key.salt().begin(), salt.size(), salt.begin());
   return salt;
 }
 
@@ -43,14 +41,15 @@ bool OutboundSa::permits(ByteView inner) const noexcept {
   return ip && local_.matches_source(inner, *ip) && remote_.matches_destination(inner, *ip);
 }
 
-InboundSa::InboundSa(SaParams params) : InboundSa{std::move(params), nullptr} {}
+InboundSa::InboundSa(SaParams params, std::uint64_t highest_sequence)
+    : InboundSa{std::move(params), nullptr, highest_sequence} {}
 
-InboundSa::InboundSa(SaParams params, std::unique_ptr<crypto::Aead> aead)
+InboundSa::InboundSa(SaParams params, std::unique_ptr<crypto::Aead> aead, std::uint64_t highest_sequence)
     : spi_{params.spi},
       esn_{params.esn},
       salt_{salt_of(params.key)},
       aead_{aead ? std::move(aead) : crypto::make_aead(params.key)},
-      window_{params.esn},
+      window_{params.esn, highest_sequence},
       lifetime_{params.lifetime, params.installed},
       local_{params.local},
       remote_{params.remote},

@@ -76,8 +76,9 @@ class OutboundSa {
 /// Receives. Belongs to one packet thread; counters() may go anywhere.
 class InboundSa {
  public:
-  explicit InboundSa(SaParams params);
-  InboundSa(SaParams params, std::unique_ptr<crypto::Aead> aead);
+  /// @param highest_sequence  0 but for tests: as if this one had come before
+  explicit InboundSa(SaParams params, std::uint64_t highest_sequence = 0);
+  InboundSa(SaParams params, std::unique_ptr<crypto::Aead> aead, std::uint64_t highest_sequence = 0);
 
   [[nodiscard]] Spi spi() const noexcept { return spi_; }
   [[nodiscard]] bool esn() const noexcept { return esn_; }
