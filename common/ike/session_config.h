@@ -131,14 +131,18 @@ struct SessionConfig {
   /// Proofs that the peer may use. Empty `peer_keys` or null `trust` forbid that method whatever stands here.
   bool accept_certificates = true;
   bool accept_pre_shared_keys = true;
+  /// Responder: a peer that proves itself by its pre-shared key is answered with that key, even if `credentials` hold a
+  /// certificate, because that is what peers configured for one key expect.
+  bool answer_in_kind = true;
   /// Responder: ask the shell (AuthorizationNeeded) before answering IKE_AUTH. If false, everyone authenticated is
   /// granted `local_selectors` × the selectors it asks for, and no addresses.
   bool ask_authorization = true;
 
-  std::vector<Proposal> ike_proposals;  // in order of preference
-  std::vector<Proposal> esp_proposals;  // with a key exchange method: PFS at rekeys; IKE_AUTH leaves it out
-  TrafficSelectors local_selectors;     // initiator: TSi as offered; responder: TSr policy
-  TrafficSelectors remote_selectors;    // initiator: TSr as offered; responder: TSi policy if not authorized otherwise
+  std::vector<IkeProposal> ike_proposals = default_ike_proposals();  // in order of preference
+  std::vector<EspProposal> esp_proposals =
+      default_esp_proposals();        // with a key exchange method: PFS at rekeys; IKE_AUTH leaves it out
+  TrafficSelectors local_selectors;   // initiator: TSi as offered; responder: TSr policy
+  TrafficSelectors remote_selectors;  // initiator: TSr as offered; responder: TSi policy if not authorized otherwise
   std::optional<NetworkRequest> request_network;  // initiator: sends CP(CFG_REQUEST)
   std::vector<PrivateNotify> auth_notifies;       // sent in our IKE_AUTH message
   bool initial_contact = true;                    // initiator: N(INITIAL_CONTACT)

@@ -1,6 +1,7 @@
 // Message IDs and retransmission of one IKE SA, window size 1 both ways (RFC 7296 §2.1–2.3).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -44,6 +45,8 @@ class SendWindow {
   [[nodiscard]] Due handle_deadline(RandomSource& random, Instant now);
   /// Start over with the schedule, e.g. on a new path; the next handle_deadline sends at once.
   void restart(const RetransmitPolicy& policy, Instant now) noexcept;
+  /// At most so many sends more: the peer seems to have refused, but nothing proves that it was the peer.
+  void hurry(unsigned more) noexcept { policy_.sends = std::min(policy_.sends, sends_ + more); }
   [[nodiscard]] const std::vector<Bytes>& datagrams() const noexcept { return datagrams_; }
   [[nodiscard]] unsigned sends() const noexcept { return sends_; }
 
@@ -70,7 +73,7 @@ class ReceiveWindow {
   void skip_to(MessageId id) noexcept { expected_ = id.value; }
 
   /// The request (or the first fragment of it) that is now being processed; its answer may come later.
-  void accept(ByteView request);
+  void accept(const DatagramHash& request) noexcept;
   void answer(std::vector<Bytes> datagrams) { response_ = std::move(datagrams); }
   /// Bitwise repetition of the accepted request or of its first fragment: send response() again.
   [[nodiscard]] bool is_repetition(ByteView datagram) const;
