@@ -7,6 +7,9 @@
 #
 # Each instance has its own configuration, vici socket and pid file: the host's private /run holds the last two.
 
+# shellcheck source=tests/e2e/pki.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../pki.sh"
+
 # kernel-libipsec, which does ESP in the daemon, goes before kernel-netlink; openssl before the slower aes and gcm.
 readonly SS_PLUGINS='random drbg nonce pem pkcs1 pkcs8 pubkey x509 revocation constraints openssl gcm chapoly curve25519
   aes sha1 sha2 hmac kdf mgf1 gmp md5 attr kernel-libipsec kernel-netlink socket-default resolve vici counters'
@@ -64,46 +67,7 @@ swanctl_load() {
   swanctl_on "$1" --load-all --noprompt > "$WORK/swanctl-$1.log" 2>&1 || fail "swanctl on $1: $(tail -n 3 "$WORK/swanctl-$1.log")"
 }
 
-# ---- certificates --------------------------------------------------------------------------------------------------
-
-# pki_key KIND FILE: KIND ecdsa (P-256), ecdsa384, ed25519 or rsa (3072 bits, whose certificates need RFC 7383 fragments).
-pki_key() {
-  case $1 in
-    ecdsa) openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$2" ;;
-    ecdsa384) openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out "$2" ;;
-    ed25519) openssl genpkey -quiet -algorithm ED25519 -out "$2" ;;
-    rsa) openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out "$2" ;;
-    *) fail "no such kind of key: $1" ;;
-  esac
-}
-
-# pki_leaf DIR KIND NAME SUBJECT SAN EXTENDED_KEY_USAGE
-pki_leaf() {
-  pki_key "$2" "$1/$3.key"
-  openssl req -new -key "$1/$3.key" -subj "$4" -out "$1/$3.csr"
-  openssl x509 -req -in "$1/$3.csr" -CA "$1/ca.crt" -CAkey "$1/ca.key" -days 30 -out "$1/$3.crt" -extfile - 2> /dev/null <<EXT
-basicConstraints = critical,CA:FALSE
-keyUsage = critical,digitalSignature
-extendedKeyUsage = $6
-subjectAltName = $5
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-EXT
-}
-
-# pki_make DIR KIND: ca, headend (vpn.example.org, 192.0.2.1) and alice, all with keys of one kind.
-pki_make() {
-  local directory=$1 kind=$2
-  [[ ! -e $directory/ca.crt ]] || return 0
-  mkdir -p "$directory"
-  pki_key "$kind" "$directory/ca.key"
-  openssl req -x509 -key "$directory/ca.key" -days 30 -subj "/O=Switchback test/CN=CA $kind" -out "$directory/ca.crt" \
-    -addext 'basicConstraints=critical,CA:TRUE,pathlen:0' -addext 'keyUsage=critical,keyCertSign,cRLSign'
-  pki_leaf "$directory" "$kind" headend "/O=Switchback test/CN=vpn.example.org" \
-    "DNS:vpn.example.org,IP:192.0.2.1,IP:2001:db8:1::1" serverAuth
-  pki_leaf "$directory" "$kind" alice "/O=Switchback test/CN=alice" "email:alice@example.org,DNS:alice" clientAuth
-  chmod 600 "$directory"/*.key
-}
+# ---- connections ---------------------------------------------------------------------------------------------------
 
 # strongswan_certificates HOST PKI NAME: puts the CA and NAME's certificate and key where swanctl looks for them.
 strongswan_certificates() {
@@ -114,7 +78,6 @@ strongswan_certificates() {
   cp "$2/$3.key" "$directory/private/"
 }
 
-# ---- connections ---------------------------------------------------------------------------------------------------
 # Both take HOST AUTH (psk or a kind of key) IKE ESP [LINES], where LINES are further settings of the child.
 # Certificates must have been put in place. Proposals are in strongSwan's own syntax.
 
