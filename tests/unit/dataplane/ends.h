@@ -22,6 +22,16 @@ inline constexpr int kPatienceMs = 5000;  // only what fails waits so long
   return ::poll(&entry, 1, milliseconds) == 1 && (entry.revents & POLLIN) != 0;
 }
 
+/// Waits for what a packet thread does in its own time.
+template <class Condition>
+[[nodiscard]] bool until(const Condition& condition) {
+  for (int i = 0; i < kPatienceMs; ++i) {
+    if (condition()) return true;
+    (void)readable(-1, 1);
+  }
+  return condition();
+}
+
 /// What a data plane wrote to its TUN, or is to read from it.
 struct TunRecord {
   packet::VirtioNetHeader header;
@@ -29,6 +39,8 @@ struct TunRecord {
 };
 
 struct EndOptions {
+  std::string transport = "udp";
+  const transports::TransportRegistry* registry = &transports::builtin_transports();
   bool headend = false;
   bool transport_offload = true;
   bool tun_header = true;
@@ -45,6 +57,7 @@ class End {
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair.data()) != 0) std::abort();
     outside_ = UniqueFd{pair[0]};
     transports::TransportConfig transport;
+    transport.name = options.transport;
     transport.local = options.local;
     transport.headend = options.headend;
     transport.ike_port = options.ike_port;
@@ -55,7 +68,7 @@ class End {
     config.tun.emplace_back(UniqueFd{pair[1]}, options.tun_header);
     if (options.tun_header) config.tun_offloads = {true, true, true, true};
     config.pcap_file = options.pcap_file;
-    plane = transports::DataPlane::create(std::move(config)).value();
+    plane = transports::DataPlane::create(std::move(config), *options.registry).value();
     local = plane->local_endpoints(0);
   }
 
