@@ -1,5 +1,5 @@
 # strongSwan 5.9.8 with ESP in userspace as a peer in a test host. Sourced after ../lib.sh.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # results are left in variables for the scripts that source this
 #
 #   strongswan_start headend
 #   pki_make "$WORK/pki" rsa
@@ -13,6 +13,16 @@ source "$(dirname "${BASH_SOURCE[0]}")/../pki.sh"
 # kernel-libipsec, which does ESP in the daemon, goes before kernel-netlink; openssl before the slower aes and gcm.
 readonly SS_PLUGINS='random drbg nonce pem pkcs1 pkcs8 pubkey x509 revocation constraints openssl gcm chapoly curve25519
   aes sha1 sha2 hmac kdf mgf1 gmp md5 attr kernel-libipsec kernel-netlink socket-default resolve vici counters'
+
+# The connection and its child that strongswan_up and the like are about.
+SS_CONNECTION=vpn SS_CHILD=net
+
+# IKE and ESP proposals that belong together in the tests: each algorithm of each kind occurs.
+readonly SUITES=(
+  'aes128gcm16-prfsha256-x25519 aes128gcm16'
+  'aes256gcm16-prfsha384-ecp384 aes256gcm16'
+  'chacha20poly1305-prfsha512-ecp256 chacha20poly1305'
+)
 
 # strongswan_needed: skips the script when the peer is not installed.
 strongswan_needed() {
@@ -64,6 +74,9 @@ swanctl_on() {
 # swanctl_load HOST: loads swanctl.conf from standard input, replacing what was loaded.
 swanctl_load() {
   cat > "$WORK/ss-$1/swanctl/swanctl.conf"
+  swanctl_reload "$1"
+}
+swanctl_reload() {
   swanctl_on "$1" --load-all --noprompt > "$WORK/swanctl-$1.log" 2>&1 || fail "swanctl on $1: $(tail -n 3 "$WORK/swanctl-$1.log")"
 }
 
@@ -153,23 +166,32 @@ CONF
 
 # strongswan_up HOST: initiates; ends the script with charon's own words if it cannot.
 strongswan_up() {
-  swanctl_on "$1" --initiate --child net --timeout 15 > "$WORK/initiate-$1.log" 2>&1 ||
+  swanctl_on "$1" --initiate --child "$SS_CHILD" --timeout 15 > "$WORK/initiate-$1.log" 2>&1 ||
     fail "strongSwan could not connect: $(grep -vE '^\[(NET|ENC)\]' "$WORK/initiate-$1.log" | tail -n 3 | tr '\n' ' ')"
 }
 strongswan_down() {
-  swanctl_on "$1" --terminate --ike vpn --timeout 10 > "$WORK/terminate-$1.log" 2>&1 || fail "strongSwan on $1 did not close its IKE SA"
+  swanctl_on "$1" --terminate --ike "$SS_CONNECTION" --timeout 10 > "$WORK/terminate-$1.log" 2>&1 || fail "strongSwan on $1 did not close its IKE SA"
 }
 
 # strongswan_rekey HOST ike|child: starts a rekey and waits until it is done: a new SPI has replaced the old one.
 strongswan_rekey() {
-  local before
+  local before which=(--ike "$SS_CONNECTION")
+  [[ $2 == ike ]] || which=(--child "$SS_CHILD")
   before=$(strongswan_spis "$1" "$2")
-  if [[ $2 == ike ]]; then
-    swanctl_on "$1" --rekey --ike vpn > "$WORK/rekey-$1.log" 2>&1 || fail "strongSwan refused to rekey the IKE SA"
-  else
-    swanctl_on "$1" --rekey --child net > "$WORK/rekey-$1.log" 2>&1 || fail "strongSwan refused to rekey the Child SA"
-  fi
+  swanctl_on "$1" --rekey "${which[@]}" > "$WORK/rekey-$1.log" 2>&1 || fail "strongSwan on $1 refused to rekey its $2 SA"
   wait_for 10 "strongSwan on $1 to finish its $2 rekey" strongswan_spis_replaced "$1" "$2" "$before"
+}
+
+# strongswan_sees_rekey HOST ike|child: waits until the peer has rekeyed.
+strongswan_sees_rekey() {
+  wait_for 25 "the peer of strongSwan on $1 to rekey the $2 SA" strongswan_spis_replaced "$1" "$2" "$(strongswan_spis "$1" "$2")"
+}
+
+# expect_no_loss PING WHAT: ends a continuous ping of which no request may be lost, and prints a line.
+expect_no_loss() {
+  ping_stop "$1"
+  (( PING_LOST == 0 )) || fail "$2: $PING_LOST of $PING_SENT pings lost"
+  printf '%s: 0 of %d pings lost\n' "$2" "$PING_SENT"
 }
 
 # strongswan_spis HOST ike|child: the SPIs of what is established now, one per line.
@@ -181,4 +203,32 @@ strongswan_spis_replaced() {
   local after
   after=$(strongswan_spis "$1" "$2")
   [[ -n $after && -z $(comm -12 <(printf '%s\n' "$3") <(printf '%s\n' "$after")) ]]
+}
+
+# strongswan_uses HOST ESP: the Child SA has the algorithm that the proposal (aes128gcm16…) names.
+strongswan_uses() {
+  local wanted
+  case $2 in
+    aes128gcm16*) wanted='encr-alg=AES_GCM_16 encr-keysize=128' ;;
+    aes256gcm16*) wanted='encr-alg=AES_GCM_16 encr-keysize=256' ;;
+    chacha20poly1305*) wanted='encr-alg=CHACHA20_POLY1305' ;;
+    *) fail "strongswan_uses does not know $2" ;;
+  esac
+  swanctl_on "$1" --list-sas --raw | sed 's/.*child-sas//' | grep -qF "$wanted" || fail "the Child SA does not use $2"
+}
+
+# strongswan_fragments HOST: "SENT RECEIVED", IKE messages so far that it split, and fragments that it received.
+strongswan_fragments() {
+  printf '%s %s' "$(log_count "charon-$1" 'splitting IKE message')" "$(log_count "charon-$1" 'received fragment #')"
+}
+
+# strongswan_fragments_as_expected AUTH BEFORE AFTER: with RSA both ends must have used fragments; describes it in FRAGMENTS.
+strongswan_fragments_as_expected() {
+  local sent_before received_before sent received
+  read -r sent_before received_before <<< "$2"
+  read -r sent received <<< "$3"
+  sent=$(( sent - sent_before )) received=$(( received - received_before ))
+  FRAGMENTS="no IKE fragments"
+  (( sent + received == 0 )) || FRAGMENTS="$sent messages sent in fragments, $received fragments received"
+  [[ $1 != rsa* ]] || (( sent > 0 && received > 1 )) || fail "$1: expected IKE fragments both ways, had: $FRAGMENTS"
 }
