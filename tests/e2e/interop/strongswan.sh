@@ -232,3 +232,6 @@ strongswan_fragments_as_expected() {
   (( sent + received == 0 )) || FRAGMENTS="$sent messages sent in fragments, $received fragments received"
   [[ $1 != rsa* ]] || (( sent > 0 && received > 1 )) || fail "$1: expected IKE fragments both ways, had: $FRAGMENTS"
 }
+
+# strongswan_idle HOST: no IKE SA is left.
+strongswan_idle() { [[ -z $(strongswan_spis "$1" ike) ]]; }
