@@ -1,0 +1,270 @@
+#include "transports/udp/driver.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <numeric>
+
+#include "common/packet/pool.h"
+#include "transports/registry.h"
+#include "transports/udp/framing.h"
+
+using namespace switchback;
+using namespace switchback::transports;
+using packet::Packet;
+using packet::PacketKind;
+
+namespace {
+
+const Instant kNow{std::chrono::seconds{1}};
+
+bool readable(int fd) {
+  pollfd entry{fd, POLLIN, 0};
+  return ::poll(&entry, 1, 5000) == 1;
+}
+
+struct Side {
+  explicit Side(bool headend, std::vector<Endpoint> local, bool offload = true, std::uint16_t ike_port = 500) {
+    TransportConfig config;
+    config.headend = headend;
+    config.local = std::move(local);
+    config.offload = offload;
+    config.ike_port = ike_port;
+    transport = builtin_transports().open(config, pool).value();
+  }
+  Packet packet(PacketKind kind, const AddressPair& path, std::size_t size, std::uint8_t fill) {
+    auto made = pool.allocate(packet::kSendHeadroom);
+    for (auto& octet : made.append(size)) octet = fill;
+    made.kind = kind;
+    made.path = path;
+    return made;
+  }
+  /// Receives until `count` packets are there.
+  std::vector<Packet> receive(std::size_t count, std::size_t at_once = 16) {
+    std::vector<Packet> all;
+    while (all.size() < count) {
+      std::vector<Packet> some(at_once);
+      const auto got = transport->receive(some, kNow).value();
+      for (std::size_t i = 0; i < got; ++i) all.push_back(std::move(some[i]));
+      if (got == 0 && !readable(transport->wait_fd())) break;
+    }
+    return all;
+  }
+  packet::PacketPool pool{128};
+  std::unique_ptr<Transport> transport;
+};
+
+struct Link {
+  explicit Link(bool offload = true, const char* address = "127.0.0.1:0")
+      : client{false, {*Endpoint::parse(address)}, offload}, headend{true, {*Endpoint::parse(address)}, offload} {
+    path = {client.transport->local_endpoints()[0], headend.transport->local_endpoints()[0]};
+  }
+  Side client, headend;
+  AddressPair path;
+};
+
+std::vector<std::size_t> sizes_of(const std::vector<Packet>& packets) {
+  std::vector<std::size_t> sizes;
+  for (const auto& packet : packets) sizes.push_back(packet.size());
+  return sizes;
+}
+
+}  // namespace
+
+TEST_CASE("ESP packets of all sizes arrive in order with their path, with offloads and without", "[udp][rfc3948]") {
+  for (const auto* address : {"127.0.0.1:0", "[::1]:0"}) {
+    for (const bool offload : {true, false}) {
+      Link link{offload, address};
+      // Runs, a shorter end of a run, a longer packet after it, lone ones, more than one message can carry.
+      std::vector<std::size_t> sizes(100, 1400);
+      sizes.insert(sizes.end(), {700, 1400, 1400, 60, 60, 61, 40, 3000, 3000, 2999, 9000, 100});
+      std::vector<Packet> batch;
+      for (std::size_t i = 0; i < sizes.size(); ++i) {
+        batch.push_back(link.client.packet(PacketKind::esp, link.path, sizes[i], static_cast<std::uint8_t>(i + 1)));
+      }
+      REQUIRE(link.client.transport->send(batch, kNow).value() == sizes.size());
+      CHECK_FALSE(batch.front());
+      const auto received = link.headend.receive(sizes.size(), 7);
+      CHECK(sizes_of(received) == sizes);
+      for (std::size_t i = 0; i < received.size(); ++i) {
+        CHECK(received[i].kind == PacketKind::esp);
+        CHECK(received[i].path == AddressPair{link.path.remote, link.path.local});
+        CHECK(received[i].data().front() == i + 1);
+        CHECK(received[i].data().back() == i + 1);
+      }
+      const auto& counters = link.client.transport->counters();
+      CHECK(counters.sent_packets == sizes.size());
+      CHECK(counters.sent_octets == std::accumulate(sizes.begin(), sizes.end(), std::size_t{0}));
+      CHECK(counters.send_dropped == 0);
+      if (offload) CHECK(counters.send_calls < 15);
+      if (!offload) CHECK(counters.send_calls == sizes.size());
+    }
+  }
+}
+
+TEST_CASE("IKE gets its marker on the NAT-T port and none on the IKE port, and ESP never goes there",
+          "[udp][rfc3948][rfc7296]") {
+  Side headend{true, {*Endpoint::parse("127.0.0.1:0")}};
+  const auto port = headend.transport->local_endpoints()[0].port;
+  Side marked{false, {*Endpoint::parse("127.0.0.1:0")}};
+  // The same port, taken for the IKE port by this client: what it sends has no marker.
+  Side bare{false, {*Endpoint::parse("127.0.0.1:0")}, true, port};
+  const auto to = Endpoint{*IpAddress::parse("127.0.0.1"), port};
+
+  std::vector<Packet> batch;
+  batch.push_back(marked.packet(PacketKind::ike, {marked.transport->local_endpoints()[0], to}, 40, 9));
+  batch.push_back(marked.packet(PacketKind::keepalive, {marked.transport->local_endpoints()[0], to}, 1, 0xFF));
+  REQUIRE(marked.transport->send(batch, kNow).value() == 2);
+  auto received = headend.receive(2);
+  REQUIRE(received.size() == 2);
+  CHECK(received[0].kind == PacketKind::ike);
+  CHECK(received[0].size() == 40);
+  CHECK(received[1].kind == PacketKind::keepalive);
+
+  std::vector<Packet> more;
+  more.push_back(bare.packet(PacketKind::esp, {bare.transport->local_endpoints()[0], to}, 100, 5));
+  more.push_back(bare.packet(PacketKind::ike, {bare.transport->local_endpoints()[0], to}, 40, 9));
+  REQUIRE(bare.transport->send(more, kNow).value() == 2);
+  CHECK(bare.transport->counters().send_dropped == 1);
+  received = headend.receive(1);
+  REQUIRE(received.size() == 1);
+  CHECK(received[0].kind == PacketKind::esp);  // no marker: 40 octets 9 look like ESP here
+  CHECK(received[0].size() == 40);
+}
+
+TEST_CASE("one driver serves several local sockets and answers from the right one", "[udp]") {
+  const auto base = "127.46." + std::to_string(::getpid() % 250) + ".";
+  Side headend{true, {*Endpoint::parse(base + "1:0"), *Endpoint::parse(base + "2:0"), *Endpoint::parse("[::1]:0")}};
+  Side client{false, {*Endpoint::parse("0.0.0.0:0"), *Endpoint::parse("[::]:0")}};
+  const auto listening = headend.transport->local_endpoints();
+  const auto mine = client.transport->local_endpoints();
+  for (const auto& there : listening) {
+    const auto& local = there.address.is_v4() ? mine[0] : mine[1];
+    std::vector<Packet> question;
+    question.push_back(client.packet(PacketKind::esp, {local, there}, 64, 1));
+    REQUIRE(client.transport->send(question, kNow).value() == 1);
+    auto received = headend.receive(1);
+    REQUIRE(received.size() == 1);
+    CHECK(received[0].path.local == there);
+    std::vector<Packet> answer;
+    answer.push_back(headend.packet(PacketKind::esp, received[0].path, 64, 2));
+    REQUIRE(headend.transport->send(answer, kNow).value() == 1);
+    received = client.receive(1);
+    REQUIRE(received.size() == 1);
+    CHECK(received[0].path.remote == there);
+    // The wildcard socket tells which of the host's addresses was meant.
+    CHECK_FALSE(received[0].path.local.address.is_unspecified());
+  }
+}
+
+TEST_CASE("a path that no socket is for is counted and holds nothing up", "[udp]") {
+  Link link;
+  auto v6 = link.path;
+  v6.remote.address = *IpAddress::parse("::1");
+  std::vector<Packet> batch;
+  batch.push_back(link.client.packet(PacketKind::esp, v6, 100, 1));
+  batch.push_back(link.client.packet(PacketKind::esp, link.path, 100, 2));
+  CHECK(link.client.transport->send(batch, kNow).value() == 2);
+  CHECK(link.client.transport->counters().send_dropped == 1);
+  CHECK(link.headend.receive(1).size() == 1);
+}
+
+TEST_CASE("a port without a listener is reported and harms no one else", "[udp][rfc1122]") {
+  Link link;
+  Endpoint closed;
+  {
+    Side gone{true, {*Endpoint::parse("127.0.0.1:0")}};
+    closed = gone.transport->local_endpoints()[0];
+  }
+  std::vector<Packet> lost;
+  lost.push_back(link.client.packet(PacketKind::esp, {link.path.local, closed}, 100, 1));
+  CHECK(link.client.transport->send(lost, kNow).value() == 1);
+  REQUIRE(readable(link.client.transport->wait_fd()));
+  std::vector<Packet> none(4);
+  CHECK(link.client.transport->receive(none, kNow).value() == 0);
+  const auto report = link.client.transport->poll_report();
+  REQUIRE(report);
+  CHECK(report->kind == PathReport::Kind::unreachable);
+  CHECK(report->path.remote == closed);
+  // A run right after the next error: nothing of it is lost.
+  lost.push_back(link.client.packet(PacketKind::esp, {link.path.local, closed}, 100, 1));
+  lost.erase(lost.begin());
+  CHECK(link.client.transport->send(lost, kNow).value() == 1);
+  std::vector<Packet> batch;
+  for (int i = 0; i < 10; ++i) batch.push_back(link.client.packet(PacketKind::esp, link.path, 500, 3));
+  CHECK(link.client.transport->send(batch, kNow).value() == 10);
+  CHECK(link.headend.receive(10).size() == 10);
+  CHECK(link.client.transport->counters().send_dropped == 0);
+}
+
+TEST_CASE("rubbish is counted and handed to no one", "[udp]") {
+  Link link;
+  std::vector<Packet> batch;
+  batch.push_back(link.client.packet(PacketKind::esp, link.path, 20, 1));
+  batch.push_back(link.client.packet(PacketKind::esp, link.path, 20, 0));
+  batch.push_back(link.client.packet(PacketKind::keepalive, link.path, 1, 0x01));
+  batch.push_back(link.client.packet(PacketKind::esp, link.path, 40, 1));
+  CHECK(link.client.transport->send(batch, kNow).value() == 4);
+  const auto received = link.headend.receive(1);
+  REQUIRE(received.size() == 1);
+  CHECK(received[0].size() == 40);
+  CHECK(link.headend.transport->counters().receive_malformed == 3);
+}
+
+TEST_CASE("a flood of small datagrams holds little memory", "[udp]") {
+  Link link{false};
+  std::vector<Packet> held;
+  for (int round = 0; round < 10; ++round) {
+    std::vector<Packet> batch;
+    for (int i = 0; i < 64; ++i) batch.push_back(link.client.packet(PacketKind::esp, link.path, 64, 1));
+    CHECK(link.client.transport->send(batch, kNow).value() == 64);
+    for (auto& packet : link.headend.receive(64)) held.push_back(std::move(packet));
+  }
+  CHECK(held.size() == 640);
+  // 640 datagrams in slabs of 33, beside the slabs kept for large ones.
+  CHECK(link.headend.pool.free_slabs() > 128 - 34 - 30);
+  held.clear();
+}
+
+TEST_CASE("new local sockets replace the old ones, or the old ones stay", "[udp]") {
+  Link link;
+  const auto before = link.client.transport->local_endpoints();
+  const std::vector<Endpoint> foreign{*Endpoint::parse("192.0.2.77:0")};
+  const auto refused = link.client.transport->rebind(foreign);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message.find("192.0.2.77") != std::string::npos);
+  CHECK(link.client.transport->local_endpoints() == before);
+  const std::vector<Endpoint> fresh{*Endpoint::parse("127.0.0.1:0")};
+  const auto fd = link.client.transport->wait_fd();
+  REQUIRE(link.client.transport->rebind(fresh));
+  CHECK(link.client.transport->wait_fd() == fd);
+  const auto after = link.client.transport->local_endpoints();
+  CHECK(after != before);
+  std::vector<Packet> batch;
+  batch.push_back(link.client.packet(PacketKind::esp, {after[0], link.path.remote}, 64, 1));
+  CHECK(link.client.transport->send(batch, kNow).value() == 1);
+  const auto received = link.headend.receive(1);
+  REQUIRE(received.size() == 1);
+  CHECK(received[0].path.remote == after[0]);
+  std::vector<Packet> back;
+  back.push_back(link.headend.packet(PacketKind::esp, received[0].path, 64, 1));
+  CHECK(link.headend.transport->send(back, kNow).value() == 1);
+  CHECK(link.client.receive(1).size() == 1);
+}
+
+TEST_CASE("an unknown transport names those that exist, and a taken port says what to do", "[udp]") {
+  packet::PacketPool pool{64};
+  TransportConfig config;
+  config.name = "smoke";
+  const auto unknown = builtin_transports().open(config, pool);
+  REQUIRE_FALSE(unknown);
+  CHECK(unknown.error().message == "there is no transport named \"smoke\"; this build has udp");
+  Side holder{true, {*Endpoint::parse("127.0.0.1:0")}};
+  config.name = "udp";
+  config.local = holder.transport->local_endpoints();
+  const auto taken = builtin_transports().open(config, pool);
+  REQUIRE_FALSE(taken);
+  CHECK(taken.error().message.find("ss -ulpn") != std::string::npos);
+}
