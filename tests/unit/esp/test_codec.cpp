@@ -197,11 +197,9 @@ TEST_CASE("padding, its length and the next header are checked behind the tag", 
 }
 
 TEST_CASE("padding of 255 octets is accepted when it is right", "[esp][rfc4303]") {
-  auto body = inner(99);
-  body.resize(body.size());
   Bytes trailer = counting(255, 1);
   append(trailer, Bytes{255, 4});
-  body = inner((4 - (28 + trailer.size()) % 4) % 4);
+  const auto body = inner((4 - (28 + trailer.size()) % 4) % 4);
   SaPair pair;
   auto packet = with_trailer(pair, body, trailer);
   CHECK(pair.open(packet) == Verdict::opened);
