@@ -24,7 +24,7 @@ class TunQueue {
   TunQueue(UniqueFd fd, bool header) noexcept : fd_{std::move(fd)}, header_{header} {}
 
   /// Reads one packet, or a super-packet that `header` says how to cut. Returns its octets; 0 when there is none now.
-  /// @param buffer  at least packet::kMaxIpPacketBytes
+  /// @param buffer  at least packet::kMaxIpPacketBytes (common/packet/ip.h)
   /// Errors: the interface is gone. That it is merely down is none.
   [[nodiscard]] Result<std::size_t> read(packet::VirtioNetHeader& header, ByteSpan buffer) noexcept;
 
