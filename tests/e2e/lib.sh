@@ -104,6 +104,9 @@ now_ms() { printf '%s' "$(( ${EPOCHREALTIME/./} / 1000 ))"; }
 exec {E2E_NEVER}<> <(:)
 pause() { read -r -t "$1" -u "$E2E_NEVER" _ || return 0; }
 
+# let_pass SECONDS: for scenarios that have a length themselves, such as an outage. Never to wait for something.
+let_pass() { pause "$1"; }
+
 # poll SECONDS COMMAND…: runs COMMAND until it succeeds; 1 when the time is over.
 poll() {
   local deadline=$(( $(now_ms) + $1 * 1000 ))
@@ -408,3 +411,25 @@ inner_address() {
 
 # tun_gone HOST TUN
 tun_gone() { ! on "$1" ip link show dev "$2" > /dev/null 2>&1; }
+
+# pair_prepare [INIT OPTION…]: a headend's directory $HEADEND_DIR with pools 10.99.0.0/24 and fd99::/64, and the profile
+# of its user alice in $WORK/alice.toml. Routes default to the network behind the headend (split tunnel).
+pair_prepare() {
+  local options=(--pool 10.99.0.0/24 --pool6 fd99::/64)
+  [[ " $* " == *" --route "* ]] || options+=(--route 10.20.0.0/24 --route fd20::/64)
+  HEADEND_DIR=$WORK/headend
+  headend_init headend "$HEADEND_DIR" "${PAIR_ADDRESS:-192.0.2.1}" "${options[@]}" "$@"
+  user_add headend "$HEADEND_DIR" alice "$WORK/alice.toml"
+}
+
+# session_field FIELD [USER]: of the only session of a user, as the headend lists it.
+session_field() {
+  headend_json headend sessions | jq -r --arg user "${2:-alice}" --arg field "$1" \
+    '[.sessions[] | select(.user == $user and .state == "established")] | if length == 1 then .[0][$field] | tostring else "no single session" end'
+}
+
+# sessions_of USER: how many established sessions the headend lists for a user.
+sessions_of() {
+  headend_json headend sessions | jq --arg user "$1" '[.sessions[] | select(.user == $user and .state == "established")] | length'
+}
+has_sessions() { [[ $(sessions_of "$1") == "$2" ]]; }
