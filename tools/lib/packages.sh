@@ -8,13 +8,13 @@ readonly PACKAGES_BUILD=(
   libssl-dev libsodium-dev libipsec-mb-dev
   libasio-dev libcli11-dev libexpected-dev libtomlplusplus-dev libspdlog-dev libfmt-dev nlohmann-json3-dev
   libnl-3-dev libnl-route-3-dev libnftables-dev libsystemd-dev
-  libsqlite3-dev libsqlitecpp-dev libpugixml-dev uuid-dev
+  libsqlite3-dev libsqlitecpp-dev libpugixml-dev uuid-dev catch2
 )
 # Namespaces, traffic, and a look at it.
 readonly PACKAGES_NET=(iproute2 iputils-ping iperf3 nftables procps util-linux jq)
 # The rest of the test suite: test framework, static checks, peers that nobody here wrote, a protocol analyser.
 readonly PACKAGES_CHECK=(
-  catch2 clang-format-14 python3 git openssl
+  clang-format-14 python3 git openssl
   strongswan-charon strongswan-swanctl libcharon-extra-plugins libcharon-extauth-plugins
   libstrongswan-extra-plugins libstrongswan-standard-plugins
   tshark tcpdump conntrack
