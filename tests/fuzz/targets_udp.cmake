@@ -1,0 +1,1 @@
+sb_fuzz(udp_framing SOURCE fuzz_udp_framing.cpp DEPENDS sb_dataplane sb_udp)
