@@ -123,6 +123,10 @@ void SessionCore::process_informational_response(IkeSa& sa, Request request, Ope
     return;
   }
   if (auto* check = std::get_if<PathCheckRequest>(&request)) {
+    if (path != check->candidate && check->redirected && candidate_) {
+      candidate_queued_ = true;  // that was the answer from where it was asked first: ask once more
+      return;
+    }
     candidate_.reset();
     const auto cookie2 = find_notify(message.payloads, NotifyType::cookie2);
     const bool proven = check->cookie2.empty() || (cookie2 && same_bytes(cookie2->data, check->cookie2));

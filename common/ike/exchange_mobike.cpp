@@ -90,6 +90,7 @@ void SessionCore::consider_path(const AddressPair& path, bool rebound, Instant n
     if (auto* check = std::get_if<PathCheckRequest>(&sa->request)) {
       check->candidate = path;
       check->rebound = rebound;
+      check->redirected = true;
       candidate_queued_ = false;
       sa->send.restart(config_->timers.suspicion, now);
     } else {

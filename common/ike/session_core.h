@@ -137,6 +137,7 @@ struct PathCheckRequest {
   AddressPair candidate;
   Bytes cookie2;  // empty without MOBIKE
   bool rebound = false;
+  bool redirected = false;  // the candidate changed while the answer was under way
 };
 using Request =
     std::variant<std::monostate, InitRequest, AuthRequest, ChildRequest, RekeyIkeRequest, DeleteChildRequest,

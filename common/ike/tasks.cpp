@@ -83,6 +83,7 @@ void SessionCore::request_died(IkeSa& sa, Instant now) {
     check->candidate = path_;
     candidate_.reset();
     sa.send.restart(config_->timers.suspicion, now);
+    if (sa.send.handle_deadline(random_, now) == SendWindow::Due::resend) transmit(sa.send.datagrams(), path_);
     return;
   }
   if (state_.is(SessionState::closing)) return finish(close_reason_, close_detail_);

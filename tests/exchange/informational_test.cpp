@@ -15,7 +15,7 @@ bool is_response(const Datagram& datagram) { return ike::parse_header(datagram.o
 
 std::size_t sent_by_client(const SessionPair& pair) {
   std::size_t count = 0;
-  for (const auto& d : pair.recorded) count += d.path.local.address == SessionPair::kClient.address ? 1 : 0;
+  for (const auto& d : pair.recorded) count += d.path.local.address == SessionPair::kClient.address ? 1U : 0U;
   return count;
 }
 
