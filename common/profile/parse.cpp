@@ -12,13 +12,14 @@
 namespace switchback::profile {
 namespace {
 
-constexpr std::array<std::string_view, 7> kTopKeys{"version", "name",   "headend",   "authentication",
-                                                   "tunnel",  "crypto", "transports"};
+constexpr std::array<std::string_view, 8> kTopKeys{"version", "name",   "headend", "authentication",
+                                                   "tunnel",  "crypto", "timers",  "transports"};
 constexpr std::array<std::string_view, 4> kHeadendKeys{"addresses", "identity", "ike_port", "nat_t_port"};
 constexpr std::array<std::string_view, 6> kAuthenticationKeys{"method",      "identity", "certificate",
                                                               "private_key", "ca",       "psk"};
 constexpr std::array<std::string_view, 4> kTunnelKeys{"routes", "dns", "mtu", "block_leaks"};
 constexpr std::array<std::string_view, 2> kCryptoKeys{"ike", "esp"};
+constexpr std::array<std::string_view, 2> kTimerKeys{"ike_rekey", "child_rekey"};
 constexpr std::array<std::string_view, 1> kTransportKeys{"order"};
 constexpr std::array<std::string_view, 5> kTransports{"udp", "esp", "ctcp", "tcp", "tls"};
 
@@ -311,6 +312,15 @@ void read_tunnel(Reader& r, const toml::table& table, Tunnel& out) {
   if (r.number<std::uint16_t>(table, kSection, "mtu", 576, 65535, mtu)) out.mtu = mtu;
 }
 
+/// Seconds. Rekeys more often than every few seconds would leave no time for anything else.
+void read_timers(Reader& r, const toml::table& table, Timers& out) {
+  constexpr std::string_view kSection = "timers";
+  r.enter(table, kSection, kTimerKeys);
+  std::uint32_t seconds = 0;
+  if (r.number<std::uint32_t>(table, kSection, "ike_rekey", 5, 604800, seconds)) out.ike_rekey.emplace(seconds);
+  if (r.number<std::uint32_t>(table, kSection, "child_rekey", 5, 86400, seconds)) out.child_rekey.emplace(seconds);
+}
+
 void read_transports(Reader& r, const toml::table& table, std::vector<std::string>& out) {
   r.enter(table, "transports", kTransportKeys);
   if (!r.texts(table, "transports", "order", out, "[\"udp\"]")) return;
@@ -339,6 +349,7 @@ void read_root(Reader& r, const toml::table& root, Profile& out) {
     r.texts(*table, "crypto", "ike", out.crypto.ike, "[\"aes128gcm16-prfsha256-x25519\"]");
     r.texts(*table, "crypto", "esp", out.crypto.esp, "[\"aes128gcm16-esn\"]");
   }
+  if (const auto* table = r.section(root, "timers", false)) read_timers(r, *table, out.timers);
   if (const auto* table = r.section(root, "transports", false)) read_transports(r, *table, out.transport_order);
 }
 

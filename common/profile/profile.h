@@ -2,6 +2,7 @@
 // what the headend writes and what the client understands cannot drift apart.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -56,12 +57,18 @@ struct Crypto {
   std::vector<std::string> ike, esp;  // proposals, strongSwan's syntax; empty: the defaults
 };
 
+/// When this end replaces keys; the headend has timers of its own.
+struct Timers {
+  std::optional<std::chrono::seconds> ike_rekey, child_rekey;  // absent: the client's defaults
+};
+
 struct Profile {
   std::string name;  // of the user, for people; no effect
   Headend headend;
   Authentication authentication;
   Tunnel tunnel;
   Crypto crypto;
+  Timers timers;
   std::vector<std::string> transport_order{"udp"};
 
   /// Set by parse() and load(), for error messages of later checks: the file and each key's line ("tunnel.mtu" → 17).

@@ -113,6 +113,13 @@ Secret render(const Profile& profile) {
     if (!profile.crypto.esp.empty()) list("esp", profile.crypto.esp);
   }
 
+  if (profile.timers.ike_rekey || profile.timers.child_rekey) {
+    out << "\n[timers]\n";
+    if (profile.timers.ike_rekey) out << "ike_rekey = " << std::to_string(profile.timers.ike_rekey->count()) << "\n";
+    if (profile.timers.child_rekey)
+      out << "child_rekey = " << std::to_string(profile.timers.child_rekey->count()) << "\n";
+  }
+
   out << "\n[transports]\n";
   list("order", profile.transport_order);
   return out.take();
