@@ -24,6 +24,9 @@ readonly SUITES=(
   'chacha20poly1305-prfsha512-ecp256 chacha20poly1305'
 )
 
+# Of a profile of our client: it rekeys in good time for a test.
+readonly CLIENT_REKEYS_SOON=$'[timers]\nike_rekey = 9\nchild_rekey = 5'
+
 # strongswan_needed: skips the script when the peer is not installed.
 strongswan_needed() {
   [[ -x /usr/lib/ipsec/charon ]] || skip "strongSwan's charon is not installed"

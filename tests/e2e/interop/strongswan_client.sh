@@ -78,7 +78,7 @@ if [[ $part != matrix ]]; then
     strongswan_down client
     stop headend
 
-    new_headend ecdsa-p256 's/^child_rekey = .*/child_rekey = 4/; s/^ike_rekey = .*/ike_rekey = 9/'
+    new_headend ecdsa-p256 's/^child_rekey = .*/child_rekey = 5/; s/^ike_rekey = .*/ike_rekey = 9/'
     use_export ecdsa-p256 "${SUITES[0]%% *}" "aes256gcm16$pfs"
     strongswan_up client
     ping_start ping client 10.20.0.2
