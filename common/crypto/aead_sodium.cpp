@@ -12,6 +12,12 @@ bool ready() {
   return worked;
 }
 
+/// libsodium's functions are declared never to take a null text, not even an empty one.
+std::uint8_t* not_null(ByteSpan text) noexcept {
+  static std::uint8_t nothing = 0;
+  return text.empty() ? &nothing : text.data();
+}
+
 class SodiumGcm final : public Aead {
  public:
   explicit SodiumGcm(const AeadKey& key) { crypto_aead_aes256gcm_beforenm(&schedule_, key.key().data()); }
@@ -19,7 +25,7 @@ class SodiumGcm final : public Aead {
 
   void seal(std::span<AeadJob> jobs) noexcept override {
     for (auto& job : jobs) {
-      job.ok = crypto_aead_aes256gcm_encrypt_detached_afternm(job.text.data(), job.tag, nullptr, job.text.data(),
+      job.ok = crypto_aead_aes256gcm_encrypt_detached_afternm(not_null(job.text), job.tag, nullptr, not_null(job.text),
                                                               job.text.size(), job.aad.data(), job.aad.size(), nullptr,
                                                               job.nonce.data(), &schedule_) == 0;
       if (!job.ok) wipe(job.text);
@@ -28,7 +34,7 @@ class SodiumGcm final : public Aead {
 
   void open(std::span<AeadJob> jobs) noexcept override {
     for (auto& job : jobs) {
-      job.ok = crypto_aead_aes256gcm_decrypt_detached_afternm(job.text.data(), nullptr, job.text.data(),
+      job.ok = crypto_aead_aes256gcm_decrypt_detached_afternm(not_null(job.text), nullptr, not_null(job.text),
                                                               job.text.size(), job.tag, job.aad.data(), job.aad.size(),
                                                               job.nonce.data(), &schedule_) == 0;
       if (!job.ok) wipe(job.text);
@@ -47,9 +53,9 @@ class SodiumChacha final : public Aead {
 
   void seal(std::span<AeadJob> jobs) noexcept override {
     for (auto& job : jobs) {
-      job.ok = crypto_aead_chacha20poly1305_ietf_encrypt_detached(job.text.data(), job.tag, nullptr, job.text.data(),
-                                                                  job.text.size(), job.aad.data(), job.aad.size(),
-                                                                  nullptr, job.nonce.data(), key_.view().data()) == 0;
+      job.ok = crypto_aead_chacha20poly1305_ietf_encrypt_detached(
+                   not_null(job.text), job.tag, nullptr, not_null(job.text), job.text.size(), job.aad.data(),
+                   job.aad.size(), nullptr, job.nonce.data(), key_.view().data()) == 0;
       if (!job.ok) wipe(job.text);
     }
   }
@@ -57,8 +63,8 @@ class SodiumChacha final : public Aead {
   void open(std::span<AeadJob> jobs) noexcept override {
     for (auto& job : jobs) {
       job.ok = crypto_aead_chacha20poly1305_ietf_decrypt_detached(
-                   job.text.data(), nullptr, job.text.data(), job.text.size(), job.tag, job.aad.data(), job.aad.size(),
-                   job.nonce.data(), key_.view().data()) == 0;
+                   not_null(job.text), nullptr, not_null(job.text), job.text.size(), job.tag, job.aad.data(),
+                   job.aad.size(), job.nonce.data(), key_.view().data()) == 0;
       if (!job.ok) wipe(job.text);
     }
   }
