@@ -47,6 +47,9 @@ template <class State>
 struct Transition {
   State from, to;
 };
+// clang 14, which builds the fuzz targets, does not deduce for aggregates.
+template <class State>
+Transition(State, State) -> Transition<State>;
 
 inline constexpr std::array kSessionTransitions{
     Transition{SessionState::idle, SessionState::init_sent},
