@@ -1,0 +1,638 @@
+#include "client/connect.h"
+
+#include <systemd/sd-daemon.h>
+
+#include <csignal>
+#include <cstdio>
+#include <utility>
+
+#include "common/base/log.h"
+#include "common/esp/lifetime.h"
+
+namespace switchback::client {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr Duration kTick = milliseconds{500};
+/// We send and nothing comes back for so long: ask the headend whether it is there. Cheap when it is.
+constexpr Duration kSilence = milliseconds{1500};
+constexpr Duration kFirstHintInterval = seconds{5};
+constexpr Duration kHintIntervalCap = seconds{60};
+/// Changes of the network come in bursts (link, addresses, routes): look once they have settled.
+constexpr Duration kSettle = milliseconds{200};
+constexpr Duration kNatKeepalive = seconds{20};  // RFC 3948 §4
+constexpr std::size_t kMaxRoutes = 1024;         // more from a headend are not taken
+
+/// For standard output: what the headend sends in names must not play with the terminal.
+std::string printable(std::string text) {
+  for (auto& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string explain(const ike::Closed& closed, const Endpoint& remote) {
+  const auto detail = closed.detail.empty() ? "" : " (" + closed.detail + ")";
+  switch (closed.reason) {
+    case ike::CloseReason::timeout:
+      return "no answer from " + remote.to_string() + ": check the address, that the headend runs, and that nothing " +
+             "on the way blocks UDP 500 and 4500";
+    case ike::CloseReason::authentication_failed:
+      return "authentication failed" + detail +
+             ": ask for a new profile if yours was revoked or the headend was set up anew, and check this host's clock";
+    case ike::CloseReason::no_proposal_chosen:
+      return "the headend accepts none of our cryptographic proposals" + detail +
+             ": see the [crypto] section of the profile";
+    default: return "the headend ended the attempt: " + std::string{to_string(closed.reason)} + detail;
+  }
+}
+
+std::string up_line(const std::vector<IpPrefix>& addresses, const std::string& tun, const AddressPair& path,
+                    unsigned mtu) {
+  std::string line = "up: transport udp";
+  for (const auto& address : addresses) line += " address " + address.address.to_string();
+  return line + " tun " + tun + " mtu " + std::to_string(mtu) + " headend " + path.remote.to_string();
+}
+
+Connector::Connector(io::EventLoop& loop, const Config& config, Tunnel& tunnel, std::optional<keylog::Keylog> keylog)
+    : loop_{loop}, config_{config}, tunnel_{tunnel}, keylog_{std::move(keylog)}, resolver_{loop} {}
+
+Connector::~Connector() = default;
+
+ExitStatus Connector::run() {
+  auto server = io::ControlServer::listen(
+      loop_, config_.control_socket,
+      [this](std::string_view request, io::ControlServer::Reply reply) { on_control(request, std::move(reply)); });
+  if (!server) {
+    error_ = server.error().message;
+    return ExitStatus::failure;
+  }
+  control_ = std::move(*server);
+  signal_watch_ = loop_.on_signals({SIGINT, SIGTERM}, [this](int signal) { on_signal(signal); });
+  data_watch_ = loop_.on_readable(tunnel_.data().events_fd(), [this](Instant now) { on_data(now); });
+  session_timer_ = loop_.make_timer([this](Instant now) {
+    if (session_) session_->handle_deadline(now, wall_now());
+    pump(now);
+  });
+  retry_timer_ = loop_.make_timer([this](Instant) { begin_round(); });
+  network_timer_ = loop_.make_timer([this](Instant now) { on_network_change(now); });
+  tick_timer_ = loop_.make_timer([this](Instant now) { on_tick(now); });
+  if (auto monitor = io::NetlinkMonitor::open()) {
+    monitor_ = std::move(*monitor);
+    network_watch_ = loop_.on_readable(monitor_->fd(), [this](Instant now) {
+      if (monitor_->drain(tunnel_.ifindex())) network_timer_.arm(now + kSettle);
+    });
+  } else {
+    log::warning("network_changes_unseen", {{"error", monitor.error().message()}});
+  }
+  begin_round();
+  loop_.run();
+  return exit_;
+}
+
+// --- attempts
+// ---------------------------------------------------------------------------------------------------------
+
+void Connector::begin_round() {
+  if (state_ == State::closing) return;
+  state_ = State::connecting;
+  waiting_for_route_ = false;
+  attempt_failures_.clear();
+  next_candidate_ = 0;
+  resolver_.resolve(config_.profile.headend.addresses,
+                    [this](Resolver::Answer answer) { on_resolved(std::move(answer)); });
+  // When a tunnel is being mended its name servers may be out of reach: what was found before is tried meanwhile.
+  if (was_up_ && !resolved_.empty()) {
+    candidates_ = resolved_;
+    try_next();
+  }
+}
+
+void Connector::on_resolved(Resolver::Answer answer) {
+  if (state_ == State::closing) return;
+  if (!answer.failure.empty()) {
+    log::warning("name_not_found", {{"error", answer.failure}});
+    attempt_failures_ =
+        "cannot look up " + answer.failure + ": check the name in headend.addresses, and this host's DNS";
+  }
+  if (config_.local) {
+    std::erase_if(answer.addresses,
+                  [&](const IpAddress& address) { return address.family() != config_.local->family(); });
+  }
+  if (!answer.addresses.empty()) resolved_ = answer.addresses;
+  if (state_ != State::connecting || session_) return;
+  candidates_ = std::move(answer.addresses);
+  try_next();
+}
+
+void Connector::try_next() {
+  if (state_ != State::connecting) return;
+  while (next_candidate_ < candidates_.size()) {
+    const Endpoint remote{candidates_[next_candidate_++], config_.profile.headend.ike_port};
+    const auto path = tunnel_.path_to(remote);
+    if (path) {
+      open_session(*path, next_candidate_ == candidates_.size());
+      return;
+    }
+    if (!attempt_failures_.empty()) attempt_failures_ += "; ";
+    attempt_failures_ += "no way to " + remote.to_string() + " (" + path.error().message() + ")";
+  }
+  round_failed();
+}
+
+void Connector::round_failed() {
+  auto why = attempt_failures_.empty() ? "none of the headend's addresses can be used" : attempt_failures_;
+  if (!was_up_) {
+    fail_with(ExitStatus::failure, "cannot connect: " + why);
+    return;
+  }
+  log::info("attempt_failed", {{"reason", why}});
+  retry_later(why, false);
+}
+
+void Connector::retry_later(const std::string& why, bool soon) {
+  state_ = State::waiting;
+  const auto wait = soon ? Duration{milliseconds{50}} : backoff_.next(random_);
+  log::debug("retry", {{"in_ms", std::chrono::duration_cast<milliseconds>(wait).count()}, {"reason", why}});
+  retry_timer_.arm(monotonic_now() + wait);
+}
+
+void Connector::fail_with(ExitStatus status, std::string message) {
+  if (error_.empty()) error_ = std::move(message);
+  exit_ = status;
+  drop_session();
+  finish();
+}
+
+// --- the session
+// ------------------------------------------------------------------------------------------------------
+
+void Connector::open_session(const AddressPair& path, bool last_candidate) {
+  ++tag_.value;
+  established_.reset();
+  closed_.reset();
+  child_failed_ = false;
+  last_in_ = last_hint_ = {};
+  hint_interval_ = kFirstHintInterval;
+  log::info("connecting", {{"remote", path.remote}, {"local", path.local}});
+  session_.emplace(ike::Role::initiator, make_session_config(config_, preferred_, last_candidate && !was_up_),
+                   ike::Environment{random_, spis_});
+  const auto now = monotonic_now();
+  session_->start(path, now, wall_now());
+  pump(now);
+}
+
+void Connector::drop_session() {
+  session_timer_.cancel();
+  tick_timer_.cancel();
+  if (session_ && session_->state() != ike::SessionState::closed) {
+    session_->abandon(monotonic_now());
+    while (const auto message = session_->poll_transmit()) {
+      tunnel_.data().send_ike(Tunnel::kUdp, message->path, message->datagram);
+    }
+  }
+  session_.reset();
+  children_.clear();
+  established_.reset();
+  since_.reset();
+  tunnel_.data().remove_session(tag_);
+}
+
+void Connector::pump(Instant now) {
+  if (!session_ || pumping_) return;
+  pumping_ = true;
+  // Events first: an SA must be installed before the message leaves that lets the peer use it.
+  for (bool busy = true; busy && session_;) {
+    busy = false;
+    while (session_) {
+      auto event = session_->poll_event();
+      if (!event) break;
+      busy = true;
+      handle(std::move(*event), now);
+    }
+    while (session_) {
+      auto message = session_->poll_transmit();
+      if (!message) break;
+      busy = true;
+      tunnel_.data().send_ike(Tunnel::kUdp, message->path, std::move(message->datagram));
+    }
+  }
+  pumping_ = false;
+  if (closed_) {
+    on_closed(*std::exchange(closed_, std::nullopt));
+    return;
+  }
+  if (!session_) return;
+  if (const auto deadline = session_->next_deadline()) {
+    session_timer_.arm(*deadline);
+  } else {
+    session_timer_.cancel();
+  }
+}
+
+void Connector::handle(ike::Event event, Instant now) {
+  auto& data = tunnel_.data();
+  struct Handle {
+    Connector& self;
+    transports::DataPlane& data;
+    Instant now;
+    void operator()(ike::AuthorizationNeeded&) const {}  // for responders
+    void operator()(ike::Established& e) const {
+      log::info("established", {{"peer", e.peer},
+                                {"path", e.path.remote},
+                                {"ike", e.suite},
+                                {"nat", e.local_behind_nat},
+                                {"mobike", e.mobike}});
+      self.established_ = std::move(e);
+      self.since_ = wall_now();
+    }
+    void operator()(ike::ChildInstalled& e) const { self.on_child(e, now); }
+    void operator()(ike::OutboundSwitched& e) const { data.switch_outbound(e.inbound); }
+    void operator()(ike::ChildRemoved& e) const {
+      log::debug("child_removed", {{"spi", e.inbound.value}, {"replaced", e.replaced}});
+      data.remove(e.inbound);
+      self.children_.erase(e.inbound);
+      if (self.children_.empty() && self.session_ && self.session_->state() == ike::SessionState::established) {
+        // The headend took the last one away but keeps the IKE SA: of no use to us.
+        self.session_->close(now, ike::CloseReason::peer_deleted);
+      }
+    }
+    void operator()(ike::ChildFailed& e) const {
+      log::warning("child_failed", {{"error", static_cast<unsigned>(e.error)}, {"by_peer", e.by_peer}});
+      if (self.children_.empty() && self.session_) {
+        self.child_failed_ = true;
+        self.session_->close(now, ike::CloseReason::refused);
+      }
+    }
+    void operator()(ike::IkeSpisAdded&) const {}  // one session: every IKE message is for it
+    void operator()(ike::IkeSpisRemoved&) const {}
+    void operator()(ike::IkeRekeyed& e) const {
+      log::info("ike_rekeyed", {{"ike", e.suite}});
+      if (self.established_) self.established_->suite = e.suite;
+    }
+    void operator()(ike::PathChanged& e) const {
+      data.move_path(self.tag_, Tunnel::kUdp, e.to);
+      self.tunnel_.follow_path(e.to);
+      data.set_inner_mtu(self.tag_, self.tunnel_.path_inner_mtu());
+      self.announce("moved: from " + e.from.local.to_string() + " to " + e.to.local.to_string() + ", headend " +
+                    e.to.remote.to_string());
+    }
+    void operator()(ike::Closed& e) const { self.closed_ = std::move(e); }
+    void operator()(ike::IkeKeylog& e) const {
+      if (self.keylog_) self.keylog_->write(e);
+    }
+  };
+  std::visit(Handle{*this, data, now}, event);
+}
+
+void Connector::on_child(ike::ChildInstalled& child, Instant now) {
+  if (keylog_) keylog_->write(child);
+  const bool first = children_.empty();
+  if (first) {
+    bring_up(child);
+    if (!session_ || state_ == State::closing) return;
+  }
+  transports::ChildSa sa;
+  sa.session = tag_;
+  const auto fill = [&](esp::SaParams& params, Spi spi, crypto::AeadKey& key) {
+    params.spi = spi;
+    params.lifetime = esp::default_limits(key.algorithm, child.esn);
+    // The session keeps the time; the packet thread keeps the counts.
+    params.lifetime.soft_time = params.lifetime.hard_time = Duration::max();
+    params.key = std::move(key);
+    params.esn = child.esn;
+    params.local = child.local;
+    params.remote = child.remote;
+    params.installed = now;
+  };
+  fill(sa.inbound, child.inbound, child.inbound_key);
+  fill(sa.outbound, child.outbound, child.outbound_key);
+  sa.transport = Tunnel::kUdp;
+  sa.path = child.path;
+  sa.activation = child.use_outbound ? transports::Activation::now : transports::Activation::on_command;
+  sa.inner_mtu = tunnel_.path_inner_mtu();
+  if (established_ && established_->local_behind_nat) sa.nat_keepalive = kNatKeepalive;
+  children_[child.inbound] = {tunnel_.data().install(std::move(sa)), child.suite};
+  log::info(child.replaces ? "child_rekeyed" : "child_installed", {{"inbound", child.inbound.value},
+                                                                   {"outbound", child.outbound.value},
+                                                                   {"esp", child.suite},
+                                                                   {"local", packet::to_string(child.local)},
+                                                                   {"remote", packet::to_string(child.remote)}});
+  if (!first) return;
+
+  state_ = State::up;
+  was_up_ = true;
+  ++sessions_;
+  backoff_.reset();
+  tick_timer_.arm(now + kTick);
+  announce(up_line(established_->network.addresses, tunnel_.name(), child.path, tunnel_.mtu()));
+  ::sd_notify(0, ("READY=1\nSTATUS=" + last_event_).c_str());
+}
+
+void Connector::bring_up(const ike::ChildInstalled& child) {
+  if (!established_ || established_->network.addresses.empty()) {
+    fail_with(ExitStatus::failure,
+              "cannot connect: the headend assigned no inner address: its pool may be used up, "
+              "or it is not set up to assign any");
+    return;
+  }
+  const auto& network = established_->network;
+  for (const auto& address : network.addresses) {
+    (address.address.is_v4() ? preferred_.v4 : preferred_.v6) = address.address;
+  }
+  TunnelSettings settings;
+  settings.addresses = network.addresses;
+  settings.reachable = packet::to_prefixes(child.remote);
+  if (config_.profile.tunnel.routes) {
+    settings.routes = *config_.profile.tunnel.routes;
+  } else {
+    settings.routes = network.subnets.empty() ? settings.reachable : network.subnets;
+  }
+  if (settings.routes.size() > kMaxRoutes) {
+    log::warning("routes_cut", {{"announced", settings.routes.size()}, {"taken", kMaxRoutes}});
+    settings.routes.resize(kMaxRoutes);
+  }
+  if (config_.profile.tunnel.dns) settings.dns = {network.dns, network.search_domains, true};
+  if (const auto up = tunnel_.up(settings, child.path); !up) {
+    fail_with(ExitStatus::failure, "cannot set up the tunnel: " + up.error().message);
+    return;
+  }
+  const auto& applied = tunnel_.routes().applied();
+  if (applied.blocked_v4)
+    log::info("family_blocked", {{"family", "ipv4"}, {"reason", "the tunnel has no such address"}});
+  if (applied.blocked_v6)
+    log::info("family_blocked", {{"family", "ipv6"}, {"reason", "the tunnel has no such address"}});
+}
+
+void Connector::on_closed(const ike::Closed& closed) {
+  const auto remote = session_ ? session_->path().remote : Endpoint{};
+  const bool served = state_ == State::up;
+  const auto why = child_failed_ ? std::string{"the headend granted no tunnel: its pool of addresses may be used up, or "
+                                               "it has nothing in common with our proposals and routes"}
+                                 : explain(closed, remote);
+  log::info("session_closed", {{"reason", to_string(closed.reason)}, {"detail", closed.detail}});
+  drop_session();
+  if (state_ == State::closing) {
+    finish();
+    return;
+  }
+  // Being told that we are not welcome does not get better by asking again and again.
+  if (closed.reason == ike::CloseReason::authentication_failed) {
+    fail_with(ExitStatus::authentication, (was_up_ ? "the tunnel is down: " : "cannot connect: ") + why);
+    return;
+  }
+  if (served) {
+    announce("reconnecting: " + (closed.reason == ike::CloseReason::timeout
+                                     ? "the headend at " + remote.to_string() + " does not answer"
+                                     : std::string{to_string(closed.reason)}));
+    retry_later(why, closed.reason == ike::CloseReason::timeout);
+    return;
+  }
+  if (!attempt_failures_.empty()) attempt_failures_ += "; ";
+  attempt_failures_ += why;
+  try_next();
+}
+
+// --- packets
+// ----------------------------------------------------------------------------------------------------------
+
+void Connector::on_data(Instant now) {
+  data_events_.clear();
+  tunnel_.data().drain_events(data_events_);
+  for (auto& event : data_events_) handle(event, now);
+  pump(now);
+}
+
+void Connector::handle(transports::DataPlaneEvent& event, Instant now) {
+  struct Handle {
+    Connector& self;
+    Instant now;
+    [[nodiscard]] bool ours(transports::SessionTag tag) const { return self.session_ && tag == self.tag_; }
+    void operator()(transports::IkeReceived& e) const {
+      if (!self.session_) return;
+      self.session_->handle_message(e.message, e.path, now, wall_now());
+      self.pump(now);
+    }
+    void operator()(transports::LifetimeReached& e) const {
+      if (ours(e.session)) self.session_->handle_child_expiring(e.child, e.hard, now);
+    }
+    void operator()(transports::PeerMoved& e) const {
+      if (ours(e.session)) self.session_->handle_esp_from(e.path, now);
+    }
+    void operator()(transports::FirstInbound& e) const {
+      if (ours(e.session)) self.session_->handle_first_inbound_packet(e.child, now);
+    }
+    void operator()(transports::UnknownSpi&) const {}  // late packets of a session that was replaced
+    void operator()(transports::PathHint& e) const {
+      if (!self.session_ || e.report.path.remote.address != self.session_->path().remote.address) return;
+      if (e.report.kind == transports::PathReport::Kind::mtu) {
+        self.tunnel_.lower_path_mtu(e.report.mtu);
+        self.tunnel_.data().set_inner_mtu(self.tag_, self.tunnel_.path_inner_mtu());
+      } else if (self.state_ == State::up) {
+        self.session_->handle_hint(now);
+      }
+    }
+    void operator()(transports::DataPlaneFailed& e) const {
+      self.fail_with(ExitStatus::failure, "packets stopped: " + e.what + " (" + e.error.message() + ")");
+    }
+  };
+  std::visit(Handle{*this, now}, event);
+}
+
+void Connector::on_tick(Instant now) {
+  if (state_ != State::up || !session_) return;
+  tick_timer_.arm(now + kTick);
+  Instant in{}, out{};
+  for (const auto& [spi, child] : children_) {
+    in = std::max(in, child.counters.activity->last_inbound());
+    out = std::max(out, child.counters.activity->last_outbound());
+  }
+  if (in > last_in_) {
+    last_in_ = in;
+    hint_interval_ = kFirstHintInterval;
+    session_->handle_authenticated_traffic(now);
+  } else if (out > last_in_ + kSilence && now - out < kTick * 2 && now - session_->last_heard() > kSilence &&
+             now - last_hint_ > hint_interval_) {
+    // Traffic of one direction only looks the same, so that each check that is answered makes the next one rarer.
+    log::debug("silence",
+               {{"since_ms", std::chrono::duration_cast<milliseconds>(now - session_->last_heard()).count()}});
+    last_hint_ = now;
+    hint_interval_ = std::min(hint_interval_ * 2, kHintIntervalCap);
+    session_->handle_hint(now);
+  }
+  pump(now);
+}
+
+// --- the world around
+// -------------------------------------------------------------------------------------------------
+
+void Connector::on_network_change(Instant now) {
+  if (state_ == State::waiting) {
+    backoff_.reset();
+    begin_round();
+    return;
+  }
+  if (state_ != State::up || !session_) return;
+  const auto current = session_->path();
+  auto path = tunnel_.path_to(current.remote);
+  if (!path) {
+    // Perhaps another of the headend's addresses can be reached from the network that is left.
+    for (const auto& candidate : resolved_) {
+      if (path) break;
+      path = tunnel_.path_to({candidate, current.remote.port});
+    }
+  }
+  if (!path) {
+    if (!std::exchange(waiting_for_route_, true)) announce("waiting: no network leads to the headend");
+    return;
+  }
+  const bool back = std::exchange(waiting_for_route_, false);
+  if (path->local.address == current.local.address && path->remote == current.remote) {
+    tunnel_.follow_path(current);  // the MTU may be another
+    tunnel_.data().set_inner_mtu(tag_, tunnel_.path_inner_mtu());
+    // The same address, but perhaps through another network, or one that was away for a while.
+    if (back) session_->handle_hint(now);
+    pump(now);
+    return;
+  }
+  log::info("network_changed", {{"from", current.local}, {"to", path->local}});
+  if (established_ && established_->mobike) {
+    session_->handle_path_change(*path, now);
+    pump(now);
+    return;
+  }
+  announce("reconnecting: the local address changed to " + path->local.address.to_string());
+  drop_session();
+  retry_later("address changed", true);
+}
+
+void Connector::on_signal(int signal) {
+  if (state_ == State::closing) {  // a second one: at once
+    drop_session();
+    finish();
+    return;
+  }
+  begin_close(signal == SIGINT ? "interrupted" : "terminated");
+}
+
+void Connector::begin_close(const std::string& why) {
+  log::info("closing", {{"reason", why}});
+  ::sd_notify(0, "STOPPING=1");
+  state_ = State::closing;
+  resolver_.cancel();
+  retry_timer_.cancel();
+  network_timer_.cancel();
+  tick_timer_.cancel();
+  if (!session_ || session_->state() != ike::SessionState::established) {
+    drop_session();
+    finish();
+    return;
+  }
+  const auto now = monotonic_now();
+  session_->close(now);
+  pump(now);
+}
+
+void Connector::finish() {
+  state_ = State::closing;
+  resolver_.cancel();
+  retry_timer_.cancel();
+  network_timer_.cancel();
+  tunnel_.down();
+  if (was_up_) announce(exit_ == ExitStatus::success ? "down: disconnected" : "down: " + error_);
+  loop_.stop();
+}
+
+void Connector::on_control(std::string_view request, io::ControlServer::Reply reply) {
+  switch (parse_control_request(request)) {
+    case ControlCommand::status: reply.send(to_json(status())); return;
+    case ControlCommand::disconnect:
+      reply.send(control_ok());
+      // Once the answer is on its way.
+      loop_.post([this] {
+        if (state_ != State::closing) begin_close("disconnect");
+      });
+      return;
+    case ControlCommand::unknown: reply.send(control_refusal("unknown command")); return;
+  }
+}
+
+StatusView Connector::status() const {
+  StatusView view;
+  view.version = SB_VERSION;
+  view.profile = config_.profile.name;
+  view.tun = tunnel_.name();
+  switch (state_) {
+    case State::connecting:
+    case State::waiting: view.state = was_up_ ? "reconnecting" : "connecting"; break;
+    case State::up: view.state = "up"; break;
+    case State::closing: view.state = "closing"; break;
+  }
+  view.transport = "udp";
+  view.headend = config_.profile.headend.identity;
+  if (session_) view.path = session_->path();
+  const auto& applied = tunnel_.routes().applied();
+  view.addresses = applied.addresses;
+  for (const auto& route : applied.routes) {
+    if (route.kind == io::RouteKind::unicast) view.routes.push_back(route.destination);
+  }
+  view.blocked_v4 = applied.blocked_v4;
+  view.blocked_v6 = applied.blocked_v6;
+  view.dns = tunnel_.dns().applied().servers;
+  view.dns_method = tunnel_.dns().method();
+  view.mtu = tunnel_.mtu();
+  if (established_) {
+    view.ike_suite = established_->suite;
+    view.behind_nat = established_->local_behind_nat;
+    view.mobike = established_->mobike;
+  }
+  view.since = since_;
+  view.sessions = sessions_;
+  view.last_event = last_event_;
+  const auto counters = tunnel_.data().counters();
+  view.in_packets = counters.inner_received;
+  view.in_bytes = counters.tun_written_octets;
+  view.out_packets = counters.inner_sent;
+  view.out_bytes = counters.tun_read_octets;
+  view.no_outbound = counters.no_outbound;
+  view.esp_replayed = counters.esp_replayed;
+  view.esp_forged = counters.esp_forged;
+  view.too_big = counters.too_big;
+  if (!session_) return view;
+  for (const auto& child : session_->children()) {
+    ChildView one;
+    one.inbound = child.inbound.value;
+    one.outbound = child.outbound.value;
+    one.suite = child.suite;
+    one.state = to_string(child.state);
+    one.local = packet::to_string(child.local);
+    one.remote = packet::to_string(child.remote);
+    if (const auto found = children_.find(child.inbound); found != children_.end()) {
+      const auto& in = *found->second.counters.inbound;
+      const auto& out = *found->second.counters.outbound;
+      one.in_packets = in.packets.load(std::memory_order_relaxed);
+      one.in_bytes = in.bytes.load(std::memory_order_relaxed);
+      one.out_packets = out.packets.load(std::memory_order_relaxed);
+      one.out_bytes = out.bytes.load(std::memory_order_relaxed);
+      one.replayed = in.replayed.load(std::memory_order_relaxed);
+      one.forged = in.forged.load(std::memory_order_relaxed);
+      one.wrong_selector = in.wrong_selector.load(std::memory_order_relaxed);
+      one.too_big = found->second.counters.activity->too_big.load(std::memory_order_relaxed);
+    }
+    view.children.push_back(std::move(one));
+  }
+  return view;
+}
+
+void Connector::announce(const std::string& line) {
+  last_event_ = printable(line);
+  std::fputs((last_event_ + "\n").c_str(), stdout);
+  std::fflush(stdout);
+  log::debug("event", {{"line", last_event_}});
+}
+
+}  // namespace switchback::client
