@@ -207,11 +207,17 @@ void SessionCore::process_child_response(IkeSa& sa, ChildRequest request, Opened
   }
 
   auto* old = request.rekeys ? find_child(*request.rekeys) : nullptr;
+  const auto& early = request.deleted_early;
+  if (std::find(early.begin(), early.end(), chosen->spi) != early.end()) {
+    // The peer made it, deleted it again, and only now does its first answer get through.
+    NotifyView gone{ProtocolId::none, NotifyType::temporary_failure, {}, {}};
+    return child_refused(request, gone, now);
+  }
   if (request.collision) {
     auto* rival = find_child(request.collision->inbound);
     // RFC 7296 §2.8.1: the SA with the lowest of the four nonces goes; its initiator deletes it.
     const bool ours_loses = std::min(request.nonce, to_bytes(parsed->nonce)) < request.collision->lowest_nonce;
-    if (ours_loses && rival != nullptr) {
+    if (ours_loses) {
       queue({TaskKind::delete_child, request.inbound.get()});
       doomed_.push_back(std::move(request.inbound));
       if (old != nullptr) {

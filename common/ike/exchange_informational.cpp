@@ -8,6 +8,7 @@ namespace {
 
 /// A deleted IKE SA repeats its last answer for so long.
 constexpr std::chrono::seconds kRemember{10};
+constexpr std::size_t kMaxEarlyDeletes = 32;
 
 }  // namespace
 
@@ -52,7 +53,13 @@ void SessionCore::process_informational_request(IkeSa& sa, OpenedMessage& messag
     if (deleted->protocol != ProtocolId::esp) continue;
     for (const auto spi : deleted->spis) {
       auto* child = find_child_by_outbound(spi);
-      if (child == nullptr) continue;
+      if (child == nullptr) {
+        auto* outstanding = std::get_if<ChildRequest>(&sa.request);
+        if (outstanding != nullptr && outstanding->deleted_early.size() < kMaxEarlyDeletes) {
+          outstanding->deleted_early.push_back(spi);
+        }
+        continue;
+      }
       // Both delete it at once: each answers without this pair (§1.4.1).
       if (!child->state.is(ChildState::deleting)) ours.push_back(child->inbound.get());
       retire_child(*child, now);

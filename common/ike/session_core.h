@@ -113,6 +113,7 @@ struct ChildRequest {
   TrafficSelectors local, remote;
   unsigned refusals = 0;
   std::optional<ChildCollision> collision;
+  std::vector<Spi> deleted_early;  // SPIs that the peer deleted before its answer arrived: one may be this SA's
 };
 struct RekeyIkeRequest {
   IkeSpiLease spi;
