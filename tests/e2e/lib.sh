@@ -342,10 +342,15 @@ switchback() {
   return 1
 }
 
-# use_switchback: finds both programs, or skips the script.
+# use_switchback [PROGRAM…]: finds client and headend, or only those named, in SB_CLIENT and SB_HEADEND; or skips.
 use_switchback() {
-  SB_HEADEND=$(switchback headend) || skip "switchback-headend is not built"
-  SB_CLIENT=$(switchback client) || skip "switchback-client is not built"
+  local program
+  [[ $# -gt 0 ]] || set -- client headend
+  for program in "$@"; do
+    declare -g "SB_${program^^}=$(switchback "$program")"
+    local -n path=SB_${program^^}
+    [[ -n $path ]] || skip "switchback-$program is not built"
+  done
 }
 
 # headend_init HOST DIR ADDRESS [OPTION…]

@@ -14,7 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/strongswan.sh"
 
 e2e_begin
-use_switchback
+use_switchback headend
 strongswan_needed
 part=${1:-all}
 topology_direct
