@@ -1,0 +1,90 @@
+// headend.toml: what the headend is told, validated. Every error names file, line, key and remedy.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/ip_address.h"
+#include "common/base/result.h"
+#include "common/base/time.h"
+#include "common/ike/proposal.h"
+
+namespace switchback::headend {
+
+/// Files below the headend's directory.
+struct Layout {
+  std::string directory;
+  [[nodiscard]] std::string config() const { return directory + "/headend.toml"; }
+  [[nodiscard]] std::string database() const { return directory + "/state.db"; }
+  /// `name` as it stands in headend.toml: relative to the directory unless absolute.
+  [[nodiscard]] std::string resolve(const std::string& name) const;
+};
+
+struct Config {
+  Layout layout;
+
+  // [headend]
+  std::string identity;                // IDr, and what clients check in the certificate
+  std::vector<std::string> addresses;  // for profiles: names or addresses, in the order to try
+  std::vector<IpAddress> listen;
+  std::uint16_t ike_port = 500;
+  std::uint16_t nat_t_port = 4500;
+
+  // [pki], resolved
+  std::string ca_file, ca_key_file, certificate_file, private_key_file;
+
+  // [network]
+  std::string tun = "swb-head0";
+  unsigned mtu = 1400;
+  std::optional<IpPrefix> pool, pool6;  // at least one
+  std::vector<IpPrefix> routes;
+  std::vector<IpAddress> dns;
+  std::vector<std::string> search_domains;
+  bool forwarding = true;
+  bool nat = true;
+
+  // [crypto]
+  std::vector<ike::IkeProposal> ike_proposals;
+  std::vector<ike::EspProposal> esp_proposals;
+
+  // [limits]
+  std::size_t max_sessions = 10000;
+  std::size_t max_sessions_per_user = 4;
+  std::size_t max_half_open = 5000;
+  std::size_t cookie_threshold = 100;
+  std::size_t max_half_open_per_address = 32;
+  double new_sessions_per_second = 20;
+  double new_sessions_burst = 100;
+
+  // [timers]
+  Duration liveness = std::chrono::seconds{30};
+  Duration ike_rekey = std::chrono::hours{4};
+  Duration child_rekey = std::chrono::hours{1};
+
+  // [control]
+  std::string control_socket;
+};
+
+/// Reads DIR/headend.toml.
+[[nodiscard]] Result<Config, UserError> load_config(const std::string& directory);
+/// The same from text; `file` is for messages.
+[[nodiscard]] Result<Config, UserError> parse_config(std::string_view text, const std::string& file, Layout layout);
+
+/// What `init` fills in.
+struct ConfigChoices {
+  std::string identity;
+  std::vector<std::string> addresses;
+  std::optional<IpPrefix> pool, pool6;
+  std::vector<IpAddress> dns;
+  std::vector<IpPrefix> routes;
+};
+/// A complete headend.toml with a comment on every key; what is not chosen stands there with its default.
+[[nodiscard]] std::string render_config(const ConfigChoices& choices);
+
+/// A DNS name: labels of letters, digits and hyphens.
+[[nodiscard]] bool valid_host_name(std::string_view name) noexcept;
+
+}  // namespace switchback::headend

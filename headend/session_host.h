@@ -1,0 +1,132 @@
+// All sessions of the running headend: IKE messages and data plane events in, data plane commands out.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "common/base/random.h"
+#include "common/base/rate_limit.h"
+#include "common/base/time.h"
+#include "common/ike/session.h"
+#include "common/keylog/keylog.h"
+#include "headend/acceptor.h"
+#include "headend/authorizer.h"
+#include "headend/control_api.h"
+#include "headend/deadline_queue.h"
+#include "headend/session_table.h"
+#include "transports/dataplane/dataplane.h"
+
+namespace switchback::headend {
+
+/// What one session is besides its IKE state machine.
+struct LiveSession {
+  LiveSession(SessionTag t, std::shared_ptr<const ike::SessionConfig> config, ike::Environment environment)
+      : tag{t}, session{ike::Role::responder, std::move(config), environment} {}
+
+  struct Child {
+    Spi outbound;
+    transports::ChildCounters counters;
+  };
+
+  SessionTag tag;
+  ike::Session session;
+  transports::TransportId transport = 0;
+  std::string user;      // empty until authorized
+  std::string identity;  // what the peer calls itself
+  std::vector<IpAddress> leases;
+  std::optional<WallTime> since;  // established
+  bool behind_nat = false;        // the peer
+  bool local_behind_nat = false;
+  std::string ike_suite, esp_suite;
+  std::unordered_map<Spi, Child> children;                                       // by inbound SPI
+  std::uint64_t in_packets = 0, in_octets = 0, out_packets = 0, out_octets = 0;  // of children that are gone
+  Instant traffic_told{};  // last inbound traffic that the session was told of
+  std::string end_note;    // why we ended it, for the log
+};
+
+struct HostLimits {
+  std::size_t max_sessions = 10000;
+  std::size_t max_sessions_per_user = 4;
+};
+
+/// Control thread. The data plane, the authorizer and the random source outlive it.
+class SessionHost {
+ public:
+  SessionHost(transports::DataPlane& data_plane, Authorizer& authorizer, RandomSource& random,
+              ike::GateLimits gate_limits, HostLimits limits, Instant now);
+
+  /// For sessions that begin from now on.
+  void set_session_config(std::shared_ptr<const ike::SessionConfig> config) { config_ = std::move(config); }
+  void set_limits(HostLimits limits) { limits_ = limits; }
+  void set_keylog(keylog::Keylog* keylog) { keylog_ = keylog; }
+  /// @param inner_mtu  for a path, 0 for the TUN's own: asked whenever a path is new
+  void set_path_mtu(std::function<std::uint16_t(const AddressPair&)> inner_mtu) { inner_mtu_ = std::move(inner_mtu); }
+
+  void handle(transports::DataPlaneEvent& event, Instant now, WallTime wall);
+  void handle_deadlines(Instant now, WallTime wall);
+  [[nodiscard]] std::optional<Instant> next_deadline() const noexcept { return deadlines_.next(); }
+  /// Tells sessions of traffic, which counts as a sign of life. Call about once a second.
+  void notice_traffic(Instant now);
+
+  /// Ends the matching sessions with a DELETE; nothing of theirs is carried from now on. Returns how many.
+  std::size_t end(const KickTarget& target, std::string_view note, Instant now);
+  std::size_t end_user(UserId user, std::string_view note, Instant now);
+  /// Lets nobody in any more and ends all, before the process stops.
+  void close_all(Instant now);
+  /// Users with sessions, for checking whether they are still welcome.
+  [[nodiscard]] bool user_online(UserId user) const { return !table_.of_user(user).empty(); }
+
+  [[nodiscard]] std::size_t size() const noexcept { return sessions_.size(); }
+  [[nodiscard]] std::size_t established() const noexcept { return established_; }
+  [[nodiscard]] std::size_t half_open() const noexcept { return acceptor_.half_open(); }
+  [[nodiscard]] std::size_t users() const noexcept { return table_.users(); }
+  [[nodiscard]] const AcceptorCounters& door() const noexcept { return acceptor_.counters(); }
+  [[nodiscard]] std::vector<SessionView> views(Instant now) const;
+
+ private:
+  void ike_message(transports::IkeReceived& received, Instant now, WallTime wall);
+  void path_hint(const transports::PathHint& hint, Instant now);
+  /// Hands out what the session has to say, until it is silent; the session may be gone afterwards.
+  void pump(LiveSession& live, Instant now);
+  void on(LiveSession& live, ike::AuthorizationNeeded& event, Instant now);
+  void on(LiveSession& live, ike::Established& event, Instant now);
+  void on(LiveSession& live, ike::ChildInstalled& event, Instant now);
+  void on(LiveSession& live, ike::OutboundSwitched& event, Instant now);
+  void on(LiveSession& live, ike::ChildRemoved& event, Instant now);
+  void on(LiveSession& live, ike::ChildFailed& event, Instant now);
+  void on(LiveSession& live, ike::IkeSpisAdded& event, Instant now);
+  void on(LiveSession& live, ike::IkeSpisRemoved& event, Instant now);
+  void on(LiveSession& live, ike::IkeRekeyed& event, Instant now);
+  void on(LiveSession& live, ike::PathChanged& event, Instant now);
+  void on(LiveSession& live, ike::Closed& event, Instant now);
+  void on(LiveSession& live, ike::IkeKeylog& event, Instant now);
+  void make_room(UserId user, SessionTag newcomer, bool alone, Instant now);
+  /// Stops carrying its packets, frees its addresses, and tells the peer.
+  void end(LiveSession& live, std::string_view note, Instant now);
+  void free_resources(LiveSession& live);
+  void forget(SessionTag tag);
+  [[nodiscard]] LiveSession* find(SessionTag tag) noexcept;
+  [[nodiscard]] SessionView view(const LiveSession& live, Instant now) const;
+
+  transports::DataPlane& data_plane_;
+  Authorizer& authorizer_;
+  RandomSource& random_;
+  ike::SpiRegistry spis_;
+  HostLimits limits_;
+  Acceptor acceptor_;
+  std::shared_ptr<const ike::SessionConfig> config_;
+  keylog::Keylog* keylog_ = nullptr;
+  std::function<std::uint16_t(const AddressPair&)> inner_mtu_;
+  SessionTable table_;
+  std::unordered_map<SessionTag, std::unique_ptr<LiveSession>> sessions_;
+  DeadlineQueue<SessionTag> deadlines_;
+  std::size_t established_ = 0;
+  bool closing_ = false;
+  TokenBucket peer_logs_{5, 50};  // lines that an unauthenticated peer can cause
+};
+
+}  // namespace switchback::headend
