@@ -108,6 +108,9 @@ void SessionCore::process_child_request(IkeSa& sa, OpenedMessage& message, const
   Child* old = nullptr;
   if (const auto rekey = find_notify(message.payloads, NotifyType::rekey_sa)) {
     old = rekey->protocol == ProtocolId::esp ? find_child_by_outbound(rekey->esp_spi()) : nullptr;
+    // What our own outstanding request makes may be what the peer means, if its answer is late.
+    if (old == nullptr && std::holds_alternative<ChildRequest>(sa.request))
+      return refuse(NotifyType::temporary_failure);
     if (old == nullptr) {  // §2.25.1
       ChainBuilder chain;
       add_notify(chain, NotifyType::child_sa_not_found, ProtocolId::esp, rekey->esp_spi());

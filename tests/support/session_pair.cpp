@@ -132,7 +132,13 @@ void SessionPair::take(End& end, ike::Event& event) {
       end.sending_on = what.outbound;
     } else if constexpr (std::is_same_v<What, ike::ChildRemoved>) {
       end.installed.erase(what.inbound);
-      if (end.sending_on == what.outbound) end.sending_on.reset();
+      if (end.sending_on == what.outbound) {
+        // A further Child SA with the same selectors may carry on; which one is the shell's choice, not the session's.
+        end.sending_on.reset();
+        for (const auto& child : end.session->children()) {
+          if (child.state == ike::ChildState::installed) end.sending_on = child.outbound;
+        }
+      }
     } else if constexpr (std::is_same_v<What, ike::ChildFailed>) {
       end.child_failures.push_back(what.error);
     } else if constexpr (std::is_same_v<What, ike::PathChanged>) {
