@@ -145,7 +145,7 @@ class Driver final : public Transport {
 
   // --- receiving ---
   void poll_sockets();
-  void drain_errors(const Socket& socket);
+  void drain_errors(const Socket& socket, const AddressPair* just_sent = nullptr);
   [[nodiscard]] bool prepare(std::size_t wanted, std::size_t& ready) noexcept;
   [[nodiscard]] Result<void> fetch(Socket& socket);
   [[nodiscard]] std::size_t deliver(std::span<Packet> out);
@@ -248,10 +248,12 @@ Driver::Outcome Driver::send_one(Socket& socket, msghdr& message, const AddressP
       case EINTR: break;
       case EAGAIN: return Outcome::blocked;
       case ENOBUFS: return Outcome::dropped;  // a queue of the device was full; the socket is not
-      case EMSGSIZE:
-        // The path takes less. The datagram still leaves, in fragments, and the report makes the tunnel's MTU smaller:
-        // the kernel queued the figure, see drain_errors().
-        return io::send_fragmented(fd, path.remote.address.family(), message) ? Outcome::sent : Outcome::dropped;
+      case EMSGSIZE: {
+        // The path takes less. The datagram still leaves, in fragments, and the report makes the tunnel's MTU smaller.
+        const bool left = io::send_fragmented(fd, path.remote.address.family(), message).has_value();
+        drain_errors(socket, &path);
+        return left ? Outcome::sent : Outcome::dropped;
+      }
       case ENETUNREACH:
       case EHOSTUNREACH:
       case ENETDOWN:
@@ -393,12 +395,15 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
 
 // ---------------------------------------------------------------- receiving
 
-void Driver::drain_errors(const Socket& socket) {
+/// @param just_sent  whom an error is about that names no port: the kernel's own EMSGSIZE for IPv4 does not
+void Driver::drain_errors(const Socket& socket, const AddressPair* just_sent) {
   for (int i = 0; i < 64; ++i) {  // bounded: anyone can send ICMP
     const auto error = io::next_socket_error(socket.io.fd.get());
     if (!error) break;
     if (error->remote.address.empty()) continue;
-    const AddressPair path{socket.io.local, error->remote};
+    AddressPair path{socket.io.local, error->remote};
+    if (path.remote.port == 0 && just_sent != nullptr && just_sent->remote.address == path.remote.address)
+      path = *just_sent;
     if (error->error == EMSGSIZE) {
       report({PathReport::Kind::mtu, path, error->mtu});
     } else {

@@ -1,12 +1,17 @@
 #include "transports/udp/driver.h"
 
+#include <net/if.h>
 #include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <numeric>
+#include <thread>
 
+#include "common/base/unique_fd.h"
 #include "common/packet/pool.h"
 #include "transports/registry.h"
 #include "transports/udp/framing.h"
@@ -64,6 +69,17 @@ struct Link {
   Side client, headend;
   AddressPair path;
 };
+
+/// Raises the loopback of this thread's network namespace.
+bool raise_loopback(int mtu) {
+  const UniqueFd fd{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  ifreq request{};
+  std::string{"lo"}.copy(request.ifr_name, IFNAMSIZ - 1);
+  request.ifr_mtu = mtu;
+  if (::ioctl(fd.get(), SIOCSIFMTU, &request) != 0) return false;
+  request.ifr_flags = IFF_UP;
+  return ::ioctl(fd.get(), SIOCSIFFLAGS, &request) == 0;
+}
 
 std::vector<std::size_t> sizes_of(const std::vector<Packet>& packets) {
   std::vector<std::size_t> sizes;
@@ -267,4 +283,52 @@ TEST_CASE("an unknown transport names those that exist, and a taken port says wh
   const auto taken = builtin_transports().open(config, pool);
   REQUIRE_FALSE(taken);
   CHECK(taken.error().message.find("ss -ulpn") != std::string::npos);
+}
+
+TEST_CASE("packets beyond the path's MTU still leave, and the MTU is reported", "[udp][rfc1191][privileged]") {
+  bool allowed = false;
+  std::thread{[&] {
+    allowed = ::unshare(CLONE_NEWNET) == 0 && raise_loopback(1400);
+    if (!allowed) return;
+    for (const auto* address : {"127.0.0.1:0", "[::1]:0"}) {
+      Link link{true, address};
+      std::vector<Packet> batch;
+      for (int i = 0; i < 20; ++i) batch.push_back(link.client.packet(PacketKind::esp, link.path, 1440, 5));
+      for (int i = 0; i < 20; ++i) batch.push_back(link.client.packet(PacketKind::esp, link.path, 1300, 6));
+      CHECK(link.client.transport->send(batch, kNow).value() == 40);
+      CHECK(link.headend.receive(40).size() == 40);
+      std::vector<Packet> none(4);
+      CHECK(link.client.transport->receive(none, kNow).value() == 0);
+      const auto report = link.client.transport->poll_report();
+      REQUIRE(report);
+      CHECK(report->kind == PathReport::Kind::mtu);
+      CHECK(report->mtu == 1400);
+      CHECK(report->path.remote == link.path.remote);
+      // Runs that fit go on as runs.
+      const auto before = link.client.transport->counters().send_calls;
+      batch.clear();
+      for (int i = 0; i < 20; ++i) batch.push_back(link.client.packet(PacketKind::esp, link.path, 1300, 7));
+      CHECK(link.client.transport->send(batch, kNow).value() == 20);
+      CHECK(link.client.transport->counters().send_calls == before + 1);
+    }
+  }}.join();
+  if (!allowed) WARN("skipped: no privilege for a network namespace");
+}
+
+TEST_CASE("a source address that is gone costs its packets and no others", "[udp]") {
+  Side headend{true, {*Endpoint::parse("127.0.0.1:0")}};
+  Side client{false, {*Endpoint::parse("0.0.0.0:0")}};
+  const auto to = headend.transport->local_endpoints()[0];
+  const auto port = client.transport->local_endpoints()[0].port;
+  std::vector<Packet> batch;
+  for (int i = 0; i < 5; ++i) {
+    batch.push_back(client.packet(PacketKind::esp, {{*IpAddress::parse("192.0.2.77"), port}, to}, 100, 1));
+  }
+  for (int i = 0; i < 5; ++i) {
+    batch.push_back(client.packet(PacketKind::esp, {{*IpAddress::parse("127.0.0.1"), port}, to}, 100, 2));
+  }
+  CHECK(client.transport->send(batch, kNow).value() == 10);
+  CHECK(client.transport->counters().send_dropped == 5);
+  CHECK(headend.receive(5).size() == 5);
+  CHECK(client.transport->poll_report());
 }
