@@ -38,7 +38,7 @@ struct Config {
 
   // [network]
   std::string tun = "swb-head0";
-  unsigned mtu = 1400;
+  unsigned mtu = 1438;                  // largest inner packet of an outer path of 1500 octets over IPv4
   std::optional<IpPrefix> pool, pool6;  // at least one
   std::vector<IpPrefix> routes;
   std::vector<IpAddress> dns;

@@ -55,9 +55,9 @@ addresses = )" +
 # nat_t_port = 4500
 
 [network]
-# The tunnel's interface here, and the largest inner packet.
+# The tunnel's interface here, and the largest inner packet; sessions whose path takes less get less by themselves.
 # tun = "swb-head0"
-# mtu = 1400
+# mtu = 1438
 # Inner addresses. The first of each pool is the headend's own. Absent: clients get none of that family.
 )";
   out += pool_line("pool", choices.pool, "10.99.0.0/16");

@@ -37,8 +37,7 @@ Json session_json(const SessionView& session) {
           {"out_bytes", session.out_octets},
           {"ike", session.ike_suite},
           {"esp", session.esp_suite},
-          {"children", session.children},
-          {"nat", session.behind_nat}};
+          {"children", session.children}};
 }
 
 std::string answer_sessions(const std::vector<SessionView>& sessions) {

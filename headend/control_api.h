@@ -27,7 +27,6 @@ struct SessionView {
   std::uint64_t in_packets = 0, in_octets = 0, out_packets = 0, out_octets = 0;
   std::string ike_suite, esp_suite;
   unsigned children = 0;
-  bool behind_nat = false;
 };
 
 struct PoolView {

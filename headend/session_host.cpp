@@ -210,7 +210,6 @@ void SessionHost::on(LiveSession& live, ike::Established& event, Instant now) {
   acceptor_.established(live.tag, now);
   ++established_;
   live.since = wall_now();
-  live.behind_nat = event.peer_behind_nat;
   live.local_behind_nat = event.local_behind_nat;
   live.ike_suite = event.suite;
   log::info("session_established", {{"session", live.tag.value},
@@ -218,8 +217,7 @@ void SessionHost::on(LiveSession& live, ike::Established& event, Instant now) {
                                     {"identity", live.identity},
                                     {"remote", event.path.remote},
                                     {"addresses", joined(live.leases)},
-                                    {"ike", event.suite},
-                                    {"nat", event.peer_behind_nat}});
+                                    {"ike", event.suite}});
 }
 
 void SessionHost::on(LiveSession& live, ike::ChildInstalled& event, Instant now) {
@@ -406,7 +404,6 @@ SessionView SessionHost::view(const LiveSession& live, Instant now) const {
   view.ike_suite = live.ike_suite;
   view.esp_suite = live.esp_suite;
   view.children = static_cast<unsigned>(live.children.size());
-  view.behind_nat = live.behind_nat;
   return view;
 }
 

@@ -39,7 +39,6 @@ struct LiveSession {
   std::string identity;  // what the peer calls itself
   std::vector<IpAddress> leases;
   std::optional<WallTime> since;  // established
-  bool behind_nat = false;        // the peer
   bool local_behind_nat = false;
   std::string ike_suite, esp_suite;
   std::unordered_map<Spi, Child> children;                                       // by inbound SPI
