@@ -264,7 +264,8 @@ stop() {
   kill -"${2:-TERM}" "$pid" 2> /dev/null || [[ ! -e /proc/$pid ]]
   poll 10 process_gone "$pid" || fail "$1 (process $pid) did not end within 10 s of SIG${2:-TERM}"
   STOP_STATUS=0
-  wait "$pid" || STOP_STATUS=$?
+  { wait "$pid" || STOP_STATUS=$?; } 2> /dev/null  # bash announces a killed program
+
   unset "SPAWNED[$1]"
 }
 

@@ -35,6 +35,7 @@ step "NAT rebinding: $remote to $(session_field remote), $PING_LOST of $PING_SEN
 # Another address on the same link, the old one goes: as when a laptop is handed a new lease.
 remote=$(session_field remote)
 ping_start ping client 10.20.0.2
+on client sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1
 address client eth0 198.51.100.77/24
 on client ip address del 198.51.100.2/24 dev eth0
 on client ip route replace default via 198.51.100.1
