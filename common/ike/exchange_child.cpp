@@ -61,6 +61,7 @@ void SessionCore::send_child(IkeSa& sa, const Task& task, Instant now) {
     request.local = old->local;  // RFC 7296 §2.9.2: the selectors do not shrink
     request.remote = old->remote;
   } else {
+    if (children_.size() >= config_->max_children) return emit(ChildFailed{NotifyType::no_additional_sas, false});
     request.local = local_policy_;
     request.remote = remote_policy_;
   }

@@ -127,7 +127,7 @@ struct Script {
       }
       for (const auto* one : {&pair.client, &pair.headend}) {
         if (!one->session) continue;
-        require(one->session->children().size() <= 16);
+        require(one->session->children().size() <= 40);
         require(one->session->ike_sa_count() <= 6);
         require(!one->closed || !one->session->next_deadline());
         require(!one->closed || one->installed.empty());
