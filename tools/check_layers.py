@@ -2,7 +2,7 @@
 """Checks that includes obey the layers. Run by the build and by ctest; prints each offence as FILE:LINE: what is wrong.
 
     base <- packet, crypto <- ike, esp, path, profile <- transports <- client | headend | tools
-    io sits beside ike and esp: the shells use it, no core includes it. Client and headend never include each other.
+    io and keylog sit beside them: the shells use them, no core includes them. Client and headend never include each other.
 """
 import argparse
 import pathlib
@@ -13,7 +13,7 @@ import sys
 BASE = {"common/base"}
 BELOW_CORES = BASE | {"common/packet", "common/crypto"}
 CORES = {"common/ike", "common/esp", "common/path", "common/profile"}
-SHELL = BELOW_CORES | CORES | {"common/io", "transports"}
+SHELL = BELOW_CORES | CORES | {"common/io", "common/keylog", "transports"}
 ALLOWED = {
     "common/base": set(),
     "common/packet": BASE,
@@ -23,6 +23,7 @@ ALLOWED = {
     "common/path": BELOW_CORES | {"common/esp"},
     "common/profile": BELOW_CORES,
     "common/io": BASE | {"common/packet"},
+    "common/keylog": BELOW_CORES | {"common/ike"},
     "transports": SHELL,
     "client": SHELL,
     "headend": SHELL,
