@@ -192,7 +192,8 @@ Socket* Driver::socket_for(const AddressPair& path) noexcept {
   for (auto& socket : sockets_) {
     const auto& local = socket.io.local;
     if (local.address.family() != family) continue;
-    if (path.local.port == 0) any = any == nullptr ? &socket : any;
+    // A client has one socket for each family, whose port may have changed since the path was made.
+    if ((path.local.port == 0 || !config_.headend) && any == nullptr) any = &socket;
     if (local.port != path.local.port) continue;
     if (local.address == path.local.address) return &socket;
     if (local.address.is_unspecified()) wildcard = &socket;

@@ -259,7 +259,8 @@ TEST_CASE("new local sockets replace the old ones, or the old ones stay", "[udp]
   const auto after = link.client.transport->local_endpoints();
   CHECK(after != before);
   std::vector<Packet> batch;
-  batch.push_back(link.client.packet(PacketKind::esp, {after[0], link.path.remote}, 64, 1));
+  // The path still names the port that is gone: what was on its way when the sockets changed is not lost.
+  batch.push_back(link.client.packet(PacketKind::esp, {before[0], link.path.remote}, 64, 1));
   CHECK(link.client.transport->send(batch, kNow).value() == 1);
   const auto received = link.headend.receive(1);
   REQUIRE(received.size() == 1);
