@@ -115,7 +115,7 @@ TEST_CASE("kick takes exactly one target", "[headend][control]") {
 
 TEST_CASE("anything that is no request is refused and harms nothing", "[headend][control]") {
   FakeHeadend headend;
-  for (const std::string line :
+  for (const auto& line :
        {std::string{}, std::string{"x"}, std::string{"[]"}, std::string{"{}"}, std::string{"{\"command\":7}"},
         std::string{"{\"command\":\"reboot\"}"}, std::string(10000, '['), std::string("\0\xFF", 2)}) {
     CHECK(ask(headend, line)["ok"] == false);
