@@ -75,8 +75,8 @@ class Transport {
   [[nodiscard]] virtual Result<std::size_t> send(std::span<packet::Packet> batch, Instant now) = 0;
 
   /// Fills up to out.size() packets, framing removed, `kind` telling IKE from ESP, `path` seen from here; returns their
-  /// number, 0 if drained. All of out.size(): call again before waiting, there may be more that wait_fd() does not show.
-  /// Bounded work, whatever arrives. Pre: the entries of `out` are empty.
+  /// number, 0 if drained. All of out.size(): call again before waiting, there may be more that wait_fd() does not
+  /// show. Bounded work, whatever arrives. Pre: the entries of `out` are empty.
   [[nodiscard]] virtual Result<std::size_t> receive(std::span<packet::Packet> out, Instant now) = 0;
   /// The next thing learnt about a path, until there is none. Bounded inside.
   [[nodiscard]] virtual std::optional<PathReport> poll_report() = 0;
