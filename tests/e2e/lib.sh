@@ -79,6 +79,11 @@ e2e_cleanup() {
     poll 3 process_gone "${SPAWNED[$name]}" || kill -KILL "${SPAWNED[$name]}" 2> /dev/null
     wait "${SPAWNED[$name]}" 2> /dev/null
   done
+  # Leaks are reported at the very end of a program, so this is looked at only now.
+  if (( status == 0 )) && grep -lE '(Address|Leak|Thread)Sanitizer|runtime error:' "$WORK"/*.log; then
+    printf 'FAILED: a sanitizer reported in the logs named above\n' >&2
+    status=1
+  fi
   # What our programs started themselves (charon's updown scripts) can only live in our own namespaces.
   for name in "${HOSTS[@]}"; do
     ip netns pids "$TAG-$name" 2> /dev/null | xargs -r kill -KILL 2> /dev/null
