@@ -54,6 +54,22 @@ ByteView bytes_of(const SQLite::Column& column) {
   return {static_cast<const std::uint8_t*>(column.getBlob()), static_cast<std::size_t>(column.getBytes())};
 }
 
+/// What failed and what to do about it, by SQLite's own code.
+tl::unexpected<UserError> failed(const std::string& doing, const std::string& path, const std::exception& error) {
+  const auto* known = dynamic_cast<const SQLite::Exception*>(&error);
+  const char* remedy = "check --dir, and run as the user who ran init";
+  switch (known == nullptr ? SQLITE_ERROR : known->getErrorCode() & 0xFF) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED: remedy = "another program holds it: try again, or end that program"; break;
+    case SQLITE_FULL:
+    case SQLITE_IOERR: remedy = "check the disk and its free space"; break;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: remedy = "restore it from a backup"; break;
+    default: break;
+  }
+  return fail_user("cannot " + doing + " the database " + path + ": " + error.what() + "; " + remedy);
+}
+
 }  // namespace
 
 struct Store::Impl {
@@ -73,8 +89,7 @@ struct Store::Impl {
         return work();
       }
     } catch (const std::exception& error) {
-      return fail_user("the database " + path + " failed: " + error.what() +
-                       "; check free space and permissions, or restore it from a backup");
+      return failed("use", path, error);
     }
   }
 
@@ -103,7 +118,7 @@ Result<Store, UserError> Store::create(const std::string& path) {
     transaction.commit();
     return Store{std::move(impl)};
   } catch (const std::exception& error) {
-    return fail_user("cannot create the database " + path + ": " + error.what());
+    return failed("create", path, error);
   }
 }
 
@@ -121,8 +136,7 @@ Result<Store, UserError> Store::open(const std::string& path) {
     }
     return Store{std::move(impl)};
   } catch (const std::exception& error) {
-    return fail_user("cannot open the database " + path + ": " + error.what() +
-                     "; check --dir, and run as the user who ran init");
+    return failed("open", path, error);
   }
 }
 
