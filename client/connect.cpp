@@ -315,7 +315,8 @@ void Connector::on_child(ike::ChildInstalled& child, Instant now) {
   sa.path = child.path;
   sa.activation = child.use_outbound ? transports::Activation::now : transports::Activation::on_command;
   sa.inner_mtu = tunnel_.path_inner_mtu();
-  if (established_ && established_->local_behind_nat) sa.nat_keepalive = kNatKeepalive;
+  // Always, not only behind a NAT: a move may take us behind one, and stateful firewalls forget as NATs do.
+  sa.nat_keepalive = kNatKeepalive;
   children_[child.inbound] = {tunnel_.data().install(std::move(sa)), child.suite};
   log::info(child.replaces ? "child_rekeyed" : "child_installed", {{"inbound", child.inbound.value},
                                                                    {"outbound", child.outbound.value},
