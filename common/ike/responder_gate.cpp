@@ -18,6 +18,7 @@ ResponderGate::ResponderGate(GateLimits limits, RandomSource& random, Instant /*
       random_{random},
       cookies_{random},
       answers_{limits.answers_per_second, limits.answer_burst},
+      cookie_demands_{limits.cookies_per_second, limits.cookie_burst},
       prefixes_(kPrefixBuckets, TokenBucket{limits.inits_per_second, limits.init_burst}) {
   random_.secret_fill(hash_key_);
 }
@@ -71,7 +72,7 @@ GateDecision ResponderGate::decide(ByteView datagram, const AddressPair& path, G
   const bool crowded = load.half_open >= limits_.cookie_from_half_open ||
                        load.half_open_from_address >= limits_.max_half_open_per_address / 2;
   if (!proven && (crowded || preview->cookie)) {
-    if (!answers_.allow(now)) return {};
+    if (!cookie_demands_.allow(now)) return {};
     const auto cookie = cookies_.make(preview->nonce, path.remote.address, header->initiator_spi, now);
     auto demand = build_cookie_demand(*header, cookie);
     return demand ? reply(std::move(*demand)) : GateDecision{};

@@ -23,8 +23,11 @@ struct GateLimits {
   std::size_t max_half_open_per_address = 8;  // counted by the shell, per remote address
   double inits_per_second = 20;               // IKE_SA_INITs that make a session, per IPv4 /24 or IPv6 /48
   double init_burst = 100;
-  double answers_per_second = 50;  // unprotected errors and cookies to all the world
+  double answers_per_second = 50;  // unprotected errors to all the world
   double answer_burst = 200;
+  // Cookies are how new peers get in while a flood lasts: floods of other kinds must not use up their allowance.
+  double cookies_per_second = 2000;
+  double cookie_burst = 2000;
 };
 
 /// What the shell counts.
@@ -60,7 +63,7 @@ class ResponderGate {
   GateLimits limits_;
   RandomSource& random_;
   CookieJar cookies_;
-  TokenBucket answers_;
+  TokenBucket answers_, cookie_demands_;
   std::array<std::uint8_t, 16> hash_key_{};  // places prefixes in buckets, so that nobody can aim at one
   std::vector<TokenBucket> prefixes_;        // fixed number; different prefixes may share one
 };

@@ -256,7 +256,9 @@ TEST_CASE("INVALID_KE_PAYLOAD is followed to a group that was offered, and to no
 TEST_CASE("a crowded headend asks for a cookie, and the client returns it", "[ike][rfc7296]") {
   SessionPair pair{PairConfig::with_psk()};
   pair.record = true;
-  ike::ResponderGate gate{{}, pair.random, pair.clock.now()};
+  ike::GateLimits limits;
+  limits.answer_burst = 0;  // others used it up: cookies have an allowance of their own
+  ike::ResponderGate gate{limits, pair.random, pair.clock.now()};
   const AddressPair at_headend{SessionPair::kHeadendIke, SessionPair::kClient};
   const ike::GateLoad crowd{500, 0};
   pair.network.filter([](const Datagram&) { return false; });
