@@ -247,6 +247,7 @@ void SessionHost::on(LiveSession& live, ike::ChildInstalled& event, Instant now)
   live.children[event.inbound] = {event.outbound, data_plane_.install(std::move(child))};
   if (event.use_outbound && event.replaces) data_plane_.retire_outbound(*event.replaces);
   live.esp_suite = event.suite;
+  if (!live.logs.allow(now)) return;
   log::info("child_installed", {{"session", live.tag.value},
                                 {"user", live.user},
                                 {"suite", event.suite},
@@ -271,7 +272,8 @@ void SessionHost::on(LiveSession& live, ike::ChildRemoved& event, Instant) {
   live.children.erase(found);
 }
 
-void SessionHost::on(LiveSession& live, ike::ChildFailed& event, Instant) {
+void SessionHost::on(LiveSession& live, ike::ChildFailed& event, Instant now) {
+  if (!live.logs.allow(now)) return;
   log::warning("child_failed", {{"session", live.tag.value},
                                 {"user", live.user},
                                 {"error", ike::to_string(event.error)},
@@ -286,14 +288,16 @@ void SessionHost::on(LiveSession&, ike::IkeSpisRemoved& event, Instant) {
   table_.remove_spi(own(event.initiator, event.responder, event.we_are_original_initiator));
 }
 
-void SessionHost::on(LiveSession& live, ike::IkeRekeyed& event, Instant) {
+void SessionHost::on(LiveSession& live, ike::IkeRekeyed& event, Instant now) {
   live.ike_suite = event.suite;
+  if (!live.logs.allow(now)) return;
   log::info("ike_rekeyed", {{"session", live.tag.value}, {"user", live.user}, {"ike", event.suite}});
 }
 
-void SessionHost::on(LiveSession& live, ike::PathChanged& event, Instant) {
+void SessionHost::on(LiveSession& live, ike::PathChanged& event, Instant now) {
   data_plane_.move_path(live.tag, live.transport, event.to);
   if (inner_mtu_) data_plane_.set_inner_mtu(live.tag, inner_mtu_(event.to));
+  if (!live.logs.allow(now)) return;
   log::info("session_moved", {{"session", live.tag.value},
                               {"user", live.user},
                               {"from", event.from.remote},

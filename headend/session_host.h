@@ -43,8 +43,9 @@ struct LiveSession {
   std::string ike_suite, esp_suite;
   std::unordered_map<Spi, Child> children;                                       // by inbound SPI
   std::uint64_t in_packets = 0, in_octets = 0, out_packets = 0, out_octets = 0;  // of children that are gone
-  Instant traffic_told{};  // last inbound traffic that the session was told of
-  std::string end_note;    // why we ended it, for the log
+  Instant traffic_told{};   // last inbound traffic that the session was told of
+  std::string end_note;     // why we ended it, for the log
+  TokenBucket logs{1, 20};  // lines that its user can cause as often as they like
 };
 
 struct HostLimits {
