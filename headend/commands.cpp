@@ -119,6 +119,7 @@ Result<int, UserError> command_user_remove(const std::string& directory, const s
 
 Result<int, UserError> command_run(const std::string& directory, const RunOptions& options) {
   SB_TRY(auto config, load_config(directory));
+  std::signal(SIGPIPE, SIG_IGN);  // whoever reads our output may go away
   io::EventLoop loop;
   SB_TRY(const auto server, Server::create(loop, std::move(config), options));
 
