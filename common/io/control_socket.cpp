@@ -35,6 +35,8 @@ const sockaddr* generic(const sockaddr_un& address) noexcept { return reinterpre
 
 std::string reason(int error) { return std::error_code{error, std::system_category()}.message(); }
 
+constexpr std::chrono::seconds kAcceptPause{1};
+
 bool would_block(int error) noexcept { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 
 }  // namespace
@@ -80,6 +82,7 @@ struct ControlServer::Impl {
     accepting = loop.on_readable(listener.get(), [this](Instant) { accept(); });
   }
   void accept();
+  void pause_accepting();
   void gone(const std::shared_ptr<Connection>& connection) {
     connections.erase(connection);
     if (paused) {
@@ -93,13 +96,18 @@ struct ControlServer::Impl {
   Handler handler;
   UniqueFd listener;
   EventLoop::Watch accepting;
+  EventLoop::Timer resume;
   bool paused = false;
   std::unordered_set<std::shared_ptr<Connection>> connections;
 };
 
 void ControlServer::Impl::accept() {
   UniqueFd socket{::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
-  if (!socket) return;
+  if (!socket) {
+    // Out of descriptors or memory the listener stays readable: look again in a while, and do not spin meanwhile.
+    if (!would_block(errno) && errno != ECONNABORTED) pause_accepting();
+    return;
+  }
   ucred peer{};
   socklen_t length = sizeof peer;
   if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return;
@@ -108,12 +116,29 @@ void ControlServer::Impl::accept() {
     return;
   }
   auto connection = std::make_shared<Connection>(this, std::move(socket));
+  try {
+    connection->start();
+  } catch (const std::system_error&) {  // no descriptor is left for watching it
+    connection->server = nullptr;
+    return pause_accepting();
+  }
   connections.insert(connection);
-  connection->start();
   if (connections.size() >= kMaxControlConnections) {
     paused = true;
     accepting = {};
   }
+}
+
+void ControlServer::Impl::pause_accepting() {
+  accepting = {};
+  resume = loop.make_timer([this](Instant now) {
+    try {
+      watch();
+    } catch (const std::system_error&) {
+      resume.arm(now + kAcceptPause);
+    }
+  });
+  resume.arm(monotonic_now() + kAcceptPause);
 }
 
 void ControlServer::Connection::start() {

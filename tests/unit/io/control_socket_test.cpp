@@ -1,6 +1,7 @@
 // The control socket: one line in, one line out, within bounds, and nothing left behind.
 #include "common/io/control_socket.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -11,6 +12,7 @@
 #include <filesystem>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "common/base/unique_fd.h"
@@ -155,6 +157,44 @@ TEST_CASE("more connections than the bound wait instead of being refused", "[io]
   REQUIRE(::send(waiting.get(), "x\n", 2, 0) == 2);
   idle.clear();
   CHECK(read_lines(waiting.get(), 1) == "ok\n");
+}
+
+TEST_CASE("a server without descriptors waits for some instead of ending", "[io][control]") {
+  const Directory directory;
+  EventLoop loop;
+  auto server =
+      ControlServer::listen(loop, directory.file("s"), [](std::string_view, ControlServer::Reply r) { r.send("ok"); });
+  REQUIRE(server);
+  auto waiting = connect_to(directory.file("s"));
+  REQUIRE(::send(waiting.get(), "x\n", 2, 0) == 2);
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const rlimit small{64, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &small) == 0);
+  std::vector<UniqueFd> taken;
+  for (int fd = ::dup(0); fd >= 0; fd = ::dup(0)) taken.emplace_back(fd);
+  // None for the connection; then one, but none for watching it. That one is closed, and the next is served.
+  const auto spare = GENERATE(0U, 1U);
+  for (unsigned i = 0; i < spare; ++i) taken.pop_back();
+  bool freed = false, answered = false;
+  const auto give_up = monotonic_now() + 20s;
+  EventLoop::Timer timer = loop.make_timer([&](Instant now) {
+    if (!std::exchange(freed, true)) {
+      taken.clear();
+      if (spare != 0) {
+        waiting = connect_to(directory.file("s"));
+        CHECK(::send(waiting.get(), "x\n", 2, 0) == 2);
+      }
+    }
+    char octet = 0;
+    answered = ::recv(waiting.get(), &octet, 1, MSG_DONTWAIT) == 1;
+    if (answered || now > give_up) return loop.stop();
+    timer.arm(now + 10ms);
+  });
+  timer.arm(monotonic_now() + 20ms);
+  loop.run();
+  CHECK(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(answered);
 }
 
 TEST_CASE("the socket is for its owner alone and goes away with the server", "[io][control]") {
