@@ -43,14 +43,14 @@ Result<void, UserError> check_transports(const ConnectOptions& options, const pr
   const auto& order = profile.transport_order;
   if (options.transport == "auto" && options.order.empty() &&
       std::find(order.begin(), order.end(), "udp") == order.end()) {
-    return tl::unexpected(profile.error_at("transports.order", "this version carries only udp: add \"udp\""));
+    return tl::unexpected(profile.where.error_at("transports.order", "this version carries only udp: add \"udp\""));
   }
   return {};
 }
 
 /// "alice.toml:12: authentication.ca", as the crypto layer likes to call what it reads.
 std::string place(const profile::Profile& profile, std::string_view key) {
-  auto text = profile.error_at(key, "").message;
+  auto text = profile.where.error_at(key, "").message;
   while (!text.empty() && (text.back() == ' ' || text.back() == ':')) text.pop_back();
   return text;
 }
@@ -58,7 +58,7 @@ std::string place(const profile::Profile& profile, std::string_view key) {
 Result<crypto::IkeIdentity, UserError> identity_of(const profile::Profile& profile, std::string_view key,
                                                    const std::string& text) {
   auto identity = crypto::IkeIdentity::parse(text);
-  if (!identity) return tl::unexpected(profile.error_at(key, identity.error().message));
+  if (!identity) return tl::unexpected(profile.where.error_at(key, identity.error().message));
   return identity;
 }
 
@@ -67,7 +67,7 @@ Result<void, UserError> add_credentials(Config& config) {
   if (auth.method == profile::Method::psk) {
     auto credentials = crypto::Credentials::from_pre_shared_key(auth.psk.clone());
     if (!credentials) {
-      return tl::unexpected(config.profile.error_at("authentication.psk", credentials.error().message));
+      return tl::unexpected(config.profile.where.error_at("authentication.psk", credentials.error().message));
     }
     config.credentials = std::make_shared<const crypto::Credentials>(std::move(*credentials));
     return {};
@@ -77,11 +77,11 @@ Result<void, UserError> add_credentials(Config& config) {
   SB_TRY(auto key,
          crypto::PrivateKey::parse_pem(auth.private_key.view(), place(config.profile, "authentication.private_key")));
   if (!key.belongs_to(chain.front())) {
-    return tl::unexpected(config.profile.error_at(
+    return tl::unexpected(config.profile.where.error_at(
         "authentication.private_key", "is not the key of the (first) certificate: take both from the same profile"));
   }
   if (!chain.front().speaks_for(config.local_identity, crypto::CertificateUse::client)) {
-    return tl::unexpected(config.profile.error_at(
+    return tl::unexpected(config.profile.where.error_at(
         "authentication.identity", "the certificate is for " + chain.front().subject_text() + ", not for " +
                                        config.local_identity.to_string() + ": use a name that stands in it"));
   }
@@ -94,7 +94,7 @@ Result<void, UserError> add_credentials(Config& config) {
   }
   auto credentials = crypto::Credentials::from_certificate(std::move(chain), std::move(key));
   if (!credentials) {
-    return tl::unexpected(config.profile.error_at("authentication.certificate", credentials.error().message));
+    return tl::unexpected(config.profile.where.error_at("authentication.certificate", credentials.error().message));
   }
   config.credentials = std::make_shared<const crypto::Credentials>(std::move(*credentials));
   crypto::TrustStore trust;
@@ -106,12 +106,12 @@ Result<void, UserError> add_credentials(Config& config) {
 Result<void, UserError> add_proposals(Config& config) {
   for (const auto& text : config.profile.crypto.ike) {
     auto proposal = ike::parse_ike_proposal(text);
-    if (!proposal) return tl::unexpected(config.profile.error_at("crypto.ike", proposal.error().message));
+    if (!proposal) return tl::unexpected(config.profile.where.error_at("crypto.ike", proposal.error().message));
     config.ike_proposals.push_back(std::move(*proposal));
   }
   for (const auto& text : config.profile.crypto.esp) {
     auto proposal = ike::parse_esp_proposal(text);
-    if (!proposal) return tl::unexpected(config.profile.error_at("crypto.esp", proposal.error().message));
+    if (!proposal) return tl::unexpected(config.profile.where.error_at("crypto.esp", proposal.error().message));
     config.esp_proposals.push_back(std::move(*proposal));
   }
   if (config.ike_proposals.empty()) config.ike_proposals = ike::default_ike_proposals();

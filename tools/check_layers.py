@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks that includes obey the layers. Run by the build and by ctest; prints each offence as FILE:LINE: what is wrong.
 
-    base <- packet, crypto <- ike, esp, path, profile <- transports <- client | headend | tools
+    base <- packet, crypto, toml <- ike, esp, path, profile <- transports <- client | headend | tools
     io and keylog sit beside them: the shells use them, no core includes them. Client and headend never include each other.
 """
 import argparse
@@ -12,7 +12,7 @@ import sys
 # Folder -> folders whose headers it may include, beside its own. The longest matching folder counts.
 BASE = {"common/base"}
 BELOW_CORES = BASE | {"common/packet", "common/crypto"}
-CORES = {"common/ike", "common/esp", "common/path", "common/profile"}
+CORES = {"common/ike", "common/esp", "common/path", "common/profile", "common/toml"}
 SHELL = BELOW_CORES | CORES | {"common/io", "common/keylog", "transports"}
 ALLOWED = {
     "common/base": set(),
@@ -21,7 +21,8 @@ ALLOWED = {
     "common/ike": BELOW_CORES,
     "common/esp": BELOW_CORES,
     "common/path": BELOW_CORES | {"common/esp"},
-    "common/profile": BELOW_CORES,
+    "common/profile": BASE | {"common/toml"},
+    "common/toml": BASE,
     "common/io": BASE | {"common/packet"},
     "common/keylog": BELOW_CORES | {"common/ike"},
     "transports": SHELL,
@@ -37,6 +38,7 @@ LIBRARIES = [
      "cryptographic libraries stay behind common/crypto"),
     (re.compile(r"^(catch2/|benchmark/)"), ("tests/", "tools/"), "test frameworks stay in tests"),
     (re.compile(r"^(SQLiteCpp/|sqlite3)"), ("headend/", "tests/"), "only the headend has a database"),
+    (re.compile(r"^toml\+\+/"), ("common/toml/",), "every TOML file is read by common/toml"),
     (re.compile(r"^nftables/"), ("headend/", "tests/"), "only the headend has a firewall"),
     (re.compile(r"^netlink/"), ("common/io/", "client/", "headend/"), "netlink is input and output"),
 ]
@@ -92,6 +94,7 @@ def self_test():
         ("common/ike/keys.cpp", "<", "openssl/evp.h"),
         ("common/ike/session.cpp", "<", "sys/socket.h"),
         ("common/ike/session.cpp", '"', "session.h"),
+        ("headend/config.cpp", "<", "toml++/toml.h"),
     ]
     right = [
         ("common/ike/keys.cpp", '"', "common/crypto/prf.h"),

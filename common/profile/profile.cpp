@@ -17,16 +17,6 @@ std::string reason(int error) { return std::generic_category().message(error); }
 
 }  // namespace
 
-UserError Profile::error_at(std::string_view key, std::string_view what) const {
-  std::string message = file;
-  if (const auto found = lines.find(key); found != lines.end()) message += ":" + std::to_string(found->second);
-  message += ": ";
-  message += key;
-  message += ": ";
-  message += what;
-  return UserError{std::move(message)};
-}
-
 Result<Profile, UserError> load(const std::string& path) {
   const UniqueFd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (!fd) {
@@ -44,7 +34,7 @@ Result<Profile, UserError> load(const std::string& path) {
     return fail_user("the profile " + path + " holds a secret but has mode " + mode.data() +
                      ", which lets others at it: run `chmod 600 " + path + "`");
   }
-  if (static_cast<std::size_t>(info.st_size) > kMaxFileOctets) {
+  if (static_cast<std::size_t>(info.st_size) > toml::kMaxFileOctets) {
     return fail_user("the profile " + path + " is larger than 1 MiB, which no profile is");
   }
   Secret text{static_cast<std::size_t>(info.st_size)};

@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,15 +13,12 @@
 #include "common/base/ip_address.h"
 #include "common/base/result.h"
 #include "common/base/secret.h"
+#include "common/toml/reader.h"
 
 namespace switchback::profile {
 
 /// The only value of `version` so far.
 inline constexpr int kVersion = 1;
-/// Larger files are refused before they are parsed.
-inline constexpr std::size_t kMaxFileOctets = std::size_t{1} << 20U;
-/// Most entries of any list in a profile.
-inline constexpr std::size_t kMaxListEntries = 256;
 
 /// How the client proves who it is. The headend does the same: with `certificate` its certificate must come from `ca`,
 /// with `psk` both share the key.
@@ -71,12 +67,8 @@ struct Profile {
   Timers timers;
   std::vector<std::string> transport_order{"udp"};
 
-  /// Set by parse() and load(), for error messages of later checks: the file and each key's line ("tunnel.mtu" → 17).
-  std::string file;
-  std::map<std::string, unsigned, std::less<>> lines;
-
-  /// "alice.toml:17: tunnel.mtu: WHAT"; for a fault found after parsing, e.g. a proposal or a PEM text.
-  [[nodiscard]] UserError error_at(std::string_view key, std::string_view what) const;
+  /// Set by parse() and load(): for faults found after parsing, e.g. a proposal or a PEM text.
+  toml::KeyLines where;
 };
 
 /// @param file  only for messages

@@ -197,16 +197,17 @@ TEST_CASE("a secret is never quoted in an error", "[profile]") {
 
 TEST_CASE("lists and files are bounded", "[profile]") {
   std::string routes;
-  for (std::size_t i = 0; i <= kMaxListEntries; ++i) routes += "\"10.0.0.0/8\",";
+  for (std::size_t i = 0; i <= toml::kMaxListEntries; ++i) routes += "\"10.0.0.0/8\",";
   CHECK(error_of(minimal("[tunnel]\nroutes = [" + routes + "]\n")).find("has more than 256 entries") !=
         std::string::npos);
-  CHECK(error_of(std::string(kMaxFileOctets + 1, '#')).find("larger than 1 MiB") != std::string::npos);
+  CHECK(error_of(std::string(toml::kMaxFileOctets + 1, '#')).find("larger than 1 MiB") != std::string::npos);
 }
 
 TEST_CASE("later checks point at a key's line", "[profile]") {
   const auto profile = parse(minimal("[crypto]\nesp = [\"rot13\"]\n"), "alice.toml").value();
-  CHECK(profile.error_at("crypto.esp", "unknown algorithm").message == "alice.toml:10: crypto.esp: unknown algorithm");
-  CHECK(profile.error_at("crypto.ike", "absent").message == "alice.toml: crypto.ike: absent");
+  CHECK(profile.where.error_at("crypto.esp", "unknown algorithm").message ==
+        "alice.toml:10: crypto.esp: unknown algorithm");
+  CHECK(profile.where.error_at("crypto.ike", "absent").message == "alice.toml:9: crypto.ike: absent");
 }
 
 TEST_CASE("a profile is saved for its owner alone, and loads", "[profile]") {
