@@ -231,7 +231,7 @@ void SessionCore::process_child_response(IkeSa& sa, ChildRequest request, Opened
       }
       return;
     }
-    if (rival != nullptr) {
+    if (rival != nullptr && !rival->state.is(ChildState::replaced)) {  // a hasty peer has rekeyed it already
       rival->state.enter(ChildState::replaced);
       rival->rekey_at.reset();
       rival->stale_at = now + config_->timers.stale_sa;

@@ -1,0 +1,124 @@
+// A peer that has proven its identity and means harm, and a stranger on the path who can copy and forge datagrams:
+// neither may stop the process, move a session to an address that did not answer, or take what it was not given.
+#include <catch2/catch.hpp>
+
+#include "common/crypto/pki.h"
+#include "common/ike/message.h"
+#include "common/ike/payload_auth.h"
+#include "common/ike/payload_ke.h"
+#include "common/ike/payload_notify.h"
+#include "common/ike/payload_sa.h"
+#include "common/ike/payload_ts.h"
+#include "common/ike/peer_proof.h"
+#include "common/ike/sk_payload.h"
+#include "tests/support/session_pair.h"
+
+using namespace switchback;
+using namespace switchback::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+const std::vector<ike::EspProposal> kOneSuite{ike::parse_esp_proposal("aes128gcm16-noesn").value()};
+
+PairConfig with_keys_known() {
+  auto config = PairConfig::with_psk();
+  config.headend.keylog = true;
+  config.client.esp_proposals = config.headend.esp_proposals = kOneSuite;
+  return config;
+}
+
+/// Speaks in the client's place: the client itself hears and says nothing any more.
+class HostileClient {
+ public:
+  explicit HostileClient(SessionPair& pair) : pair_{pair} {
+    REQUIRE(pair.establish());
+    pair.run_for(1s);
+    const auto& keys = pair.headend.keylog.at(0);
+    sealer_.emplace(crypto::AeadKey{keys.algorithm, keys.sk_ei.clone()});
+    opener_.emplace(crypto::AeadKey{keys.algorithm, keys.sk_er.clone()});
+    pair.network.drop_all();
+    pair.network.filter([](const Datagram&) { return false; });
+    pair.recorded.clear();
+    pair.record = true;
+  }
+
+  ike::Header header(ike::ExchangeType exchange, std::uint32_t id, bool response = false) const {
+    ike::Header header;
+    header.initiator_spi = pair_.headend.keylog.at(0).initiator;
+    header.responder_spi = pair_.headend.keylog.at(0).responder;
+    header.exchange = exchange;
+    header.from_initiator = true;
+    header.response = response;
+    header.message_id = MessageId{id};
+    return header;
+  }
+  std::vector<Bytes> seal(const ike::Header& header, const ike::ChainBuilder& chain, std::size_t most = 65535) {
+    return sealer_->seal(header, chain, most);
+  }
+  /// Gives the headend a datagram as if it came from there; returns how many it sent because of it.
+  std::size_t give(ByteView octets, const Endpoint& from = SessionPair::kClient) {
+    const auto before = pair_.recorded.size();
+    pair_.headend.session->handle_message(octets, {SessionPair::kHeadendNatT, from}, pair_.clock.now(),
+                                          pair_.clock.wall());
+    pair_.flush();
+    return pair_.recorded.size() - before;
+  }
+  std::size_t give(const std::vector<Bytes>& datagrams) {
+    std::size_t sent = 0;
+    for (const auto& datagram : datagrams) sent += give(datagram);
+    return sent;
+  }
+  ike::OpenedMessage open_last() {
+    auto opened = opener_->open(pair_.recorded.back().octets);
+    REQUIRE(opened);
+    REQUIRE(opened->has_value());
+    return std::move(**opened);
+  }
+
+ private:
+  SessionPair& pair_;
+  std::optional<ike::SkSealer> sealer_;
+  std::optional<ike::SkOpener> opener_;
+};
+
+constexpr std::uint32_t kNextId = 2;  // after IKE_SA_INIT and IKE_AUTH
+
+/// {[N(REKEY_SA),] SA, N, TSi, TSr}
+ike::ChainBuilder child_payloads(std::optional<Spi> rekeys, Spi spi, std::uint8_t nonce, const InstalledChild& old,
+                                 bool from_headend) {
+  ike::ChainBuilder chain;
+  if (rekeys) ike::add_notify(chain, ike::NotifyType::rekey_sa, ike::ProtocolId::esp, *rekeys);
+  ike::add_sa(chain, ike::offer(kOneSuite, spi, ike::ChildKeyExchange::negotiated));
+  ike::add_nonce(chain, Bytes(32, nonce));
+  ike::add_traffic_selectors(chain, ike::PayloadType::ts_initiator, from_headend ? old.local : old.remote);
+  ike::add_traffic_selectors(chain, ike::PayloadType::ts_responder, from_headend ? old.remote : old.local);
+  return chain;
+}
+
+}  // namespace
+
+TEST_CASE("a peer that rekeys its side of a rekey collision before it answers ours does no harm", "[ike][rfc7296]") {
+  SessionPair pair{with_keys_known()};
+  HostileClient peer{pair};
+  const auto old = pair.headend.installed.begin()->second;
+  constexpr auto kCreate = ike::ExchangeType::create_child_sa;
+  //                        <--  HDR, SK {N(REKEY_SA), SA, Ni, TSi, TSr}
+  pair.headend.session->rekey_child(old.inbound, pair.clock.now());
+  pair.flush();
+  REQUIRE(pair.recorded.size() == 1);
+  // HDR, SK {N(REKEY_SA, old), …}  -->   with the lowest nonce there is, so that the headend's successor wins
+  CHECK(peer.give(peer.seal(peer.header(kCreate, kNextId), child_payloads(old.outbound, Spi{0x11111}, 0, old, false))));
+  REQUIRE(pair.headend.installs == 2);
+  // HDR, SK {N(REKEY_SA, the one just made), …}  -->
+  CHECK(peer.give(
+      peer.seal(peer.header(kCreate, kNextId + 1), child_payloads(Spi{0x11111}, Spi{0x22222}, 9, old, false))));
+  REQUIRE(pair.headend.installs == 3);
+  // HDR, SK {SA, Nr, TSi, TSr}  -->   the answer to the headend's
+  peer.give(peer.seal(peer.header(kCreate, 0, true), child_payloads(std::nullopt, Spi{0x33333}, 0xff, old, true)));
+  CHECK(pair.headend.installs == 4);
+  CHECK_FALSE(pair.headend.closed);
+  pair.run_for(10min);  // nobody answers any more
+  CHECK(pair.headend.closed);
+  CHECK(pair.headend.installed.empty());
+}
