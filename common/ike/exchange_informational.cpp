@@ -9,6 +9,8 @@ namespace {
 /// A deleted IKE SA repeats its last answer for so long.
 constexpr std::chrono::seconds kRemember{10};
 constexpr std::size_t kMaxEarlyDeletes = 32;
+/// RFC 4555 §4.2.5. Anything longer could make an answer too long to send.
+constexpr std::size_t kMinCookie2Octets = 8, kMaxCookie2Octets = 64;
 
 }  // namespace
 
@@ -94,7 +96,8 @@ void SessionCore::process_informational_request(IkeSa& sa, OpenedMessage& messag
   }
   if (!process_update_addresses(sa, message, path, answer, now)) return;
   if (!ours.empty()) add_delete_esp(answer, ours);
-  if (const auto cookie2 = find_notify(message.payloads, NotifyType::cookie2)) {
+  if (const auto cookie2 = find_notify(message.payloads, NotifyType::cookie2);
+      cookie2 && cookie2->data.size() >= kMinCookie2Octets && cookie2->data.size() <= kMaxCookie2Octets) {
     add_notify(answer, NotifyType::cookie2, cookie2->data);  // RFC 4555 §3.7: returned as it came
   }
   respond(sa, ExchangeType::informational, answer, path);

@@ -122,3 +122,19 @@ TEST_CASE("a peer that rekeys its side of a rekey collision before it answers ou
   CHECK(pair.headend.closed);
   CHECK(pair.headend.installed.empty());
 }
+
+TEST_CASE("a cookie of a size that is none is not returned", "[ike][rfc4555]") {
+  auto config = with_keys_known();
+  config.headend.fragmentation = false;
+  SessionPair pair{std::move(config)};
+  HostileClient peer{pair};
+  const std::size_t size = GENERATE(7U, 8U, 64U, 65U, 65490U);
+  CAPTURE(size);
+  // HDR, SK {N(COOKIE2)}  -->   the largest comes in fragments and would not fit into one answer
+  ike::ChainBuilder chain;
+  ike::add_notify(chain, ike::NotifyType::cookie2, Bytes(size, 7));
+  CHECK(peer.give(peer.seal(peer.header(ike::ExchangeType::informational, kNextId), chain, 40000)) == 1);
+  const auto answer = peer.open_last();
+  const bool good = size >= 8 && size <= 64;
+  CHECK(ike::find_notify(answer.payloads, ike::NotifyType::cookie2).has_value() == good);
+}
