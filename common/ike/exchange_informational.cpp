@@ -133,8 +133,9 @@ void SessionCore::process_informational_response(IkeSa& sa, Request request, Ope
     return;
   }
   if (auto* check = std::get_if<PathCheckRequest>(&request)) {
-    if (path != check->candidate && check->redirected && candidate_) {
-      candidate_queued_ = true;  // that was the answer from where it was asked first: ask once more
+    if (check->redirected && candidate_) {
+      // The same octets went to two addresses, so that the answer proves neither (RFC 4555 §3.7): ask afresh.
+      candidate_queued_ = true;
       return;
     }
     candidate_.reset();

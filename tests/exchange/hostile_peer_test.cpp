@@ -138,3 +138,36 @@ TEST_CASE("a cookie of a size that is none is not returned", "[ike][rfc4555]") {
   const bool good = size >= 8 && size <= 64;
   CHECK(ike::find_notify(answer.payloads, ike::NotifyType::cookie2).has_value() == good);
 }
+
+TEST_CASE("the answer to a check of one address does not prove another", "[ike][rfc4555-3.7]") {
+  auto config = with_keys_known();
+  config.headend.mobike = GENERATE(true, false);
+  SessionPair pair{std::move(config)};
+  HostileClient peer{pair};
+  const auto home = pair.headend.session->path();
+  const Endpoint own{*IpAddress::parse("203.0.113.5"), 4500}, victim{*IpAddress::parse("198.51.100.1"), 53};
+  // ESP from an address where the peer can hear, and so learns what the check holds …
+  pair.headend.session->handle_esp_from({SessionPair::kHeadendNatT, own}, pair.clock.now());
+  pair.flush();
+  REQUIRE(pair.recorded.size() == 1);
+  CHECK(pair.recorded.back().path.remote == own);
+  const auto check = peer.open_last();
+  ike::ChainBuilder answer;
+  if (const auto cookie = ike::find_notify(check.payloads, ike::NotifyType::cookie2)) {
+    ike::add_notify(answer, ike::NotifyType::cookie2, cookie->data);
+  }
+  // … then ESP in the victim's name, and the answer in its name too.
+  pair.run_for(2500ms);
+  pair.headend.session->handle_esp_from({SessionPair::kHeadendNatT, victim}, pair.clock.now());
+  pair.flush();
+  auto header = peer.header(ike::ExchangeType::informational, check.header.message_id.value, true);
+  for (const auto& datagram : peer.seal(header, answer)) peer.give(datagram, victim);
+  CHECK(pair.headend.moves.empty());
+  CHECK(pair.headend.session->path() == home);
+  // The victim is asked afresh, and does not answer.
+  REQUIRE(pair.recorded.back().path.remote == victim);
+  const auto again = peer.open_last();
+  CHECK(again.header.message_id != check.header.message_id);
+  pair.run_for(3s);
+  CHECK(pair.headend.moves.empty());
+}
