@@ -95,6 +95,8 @@ void SessionCore::handle_request(IkeSa& sa, const Header& header, ByteView datag
   if (!before_auth && !state_.any_of(SessionState::established, SessionState::closing)) return;
 
   auto opened = sa.opener->open(datagram);
+  // A copy of a fragment is not authenticated again, so nothing may be learnt from it.
+  if (fragment && !sa.opener->wants(header, *fragment)) return;
   if (!opened && opened.error() != OpenErrc::malformed_inside) return;
   if (fragment && fragment->number == 1) sa.first_fragment = hash_datagram(datagram);
   if (opened && !opened->has_value()) return;  // more fragments are to come

@@ -67,6 +67,10 @@ class SkOpener {
   ///                 to check first
   /// @return the message; nothing if this was a fragment of one not yet complete, or one that came before
   [[nodiscard]] Result<std::optional<OpenedMessage>, OpenErrc> open(ByteView message);
+  /// Whether open() would authenticate this fragment, rather than pass over it unread as a copy of one it has.
+  [[nodiscard]] bool wants(const Header& header, FragmentHeader fragment) const noexcept {
+    return (header.response ? responses_ : requests_).consider(header, fragment) == Reassembler::Admission::wanted;
+  }
 
  private:
   std::unique_ptr<crypto::Aead> aead_;

@@ -171,3 +171,20 @@ TEST_CASE("the answer to a check of one address does not prove another", "[ike][
   pair.run_for(3s);
   CHECK(pair.headend.moves.empty());
 }
+
+TEST_CASE("a forged copy of a fragment does not keep the answer from being repeated", "[ike][rfc7383]") {
+  SessionPair pair{with_keys_known()};
+  HostileClient peer{pair};
+  ike::ChainBuilder chain;
+  ike::add_notify(chain, ike::NotifyType{40961}, Bytes(2000, 1));
+  const auto fragments = peer.seal(peer.header(ike::ExchangeType::informational, kNextId), chain, 1200);
+  REQUIRE(fragments.size() == 2);
+  CHECK(peer.give(fragments[0]) == 0);
+  auto forged = fragments[0];
+  forged.back() ^= 1U;
+  CHECK(peer.give(forged) == 0);
+  CHECK(peer.give(fragments[1]) == 1);
+  // The answer was lost: the peer repeats its request.
+  CHECK(peer.give(fragments[0]) == 1);
+  CHECK(peer.give(fragments[1]) == 0);
+}
