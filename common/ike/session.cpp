@@ -80,10 +80,11 @@ void SessionCore::handle_request(IkeSa& sa, const Header& header, ByteView datag
     case ReceiveWindow::Verdict::outside: return;
     case ReceiveWindow::Verdict::repeated: {
       // RFC 7296 §2.1: the same octets get the same answer. RFC 7383 §2.6.1: of fragments only the first one counts.
-      if ((fragment && fragment->number != 1) || !sa.receive.answered() || !resends_.allow(now)) return;
+      if ((fragment && fragment->number != 1) || !sa.receive.answered()) return;
       if (!sa.receive.is_repetition(datagram)) {
         if (fragment || !sa.opener->open(datagram)) return;
       }
+      if (!resends_.allow(now)) return;  // asked last, so that forgeries do not use up what true repetitions need
       transmit(sa.receive.response(), path);
       return;
     }

@@ -188,3 +188,14 @@ TEST_CASE("a forged copy of a fragment does not keep the answer from being repea
   CHECK(peer.give(fragments[0]) == 1);
   CHECK(peer.give(fragments[1]) == 0);
 }
+
+TEST_CASE("forged repetitions do not use up the answers that true ones get", "[ike][rfc7296-2.1]") {
+  SessionPair pair{with_keys_known()};
+  HostileClient peer{pair};
+  const auto request = peer.seal(peer.header(ike::ExchangeType::informational, kNextId), ike::ChainBuilder{}).at(0);
+  CHECK(peer.give(request) == 1);
+  auto forged = request;
+  forged.back() ^= 1U;
+  for (int i = 0; i < 1000; ++i) CHECK(peer.give(forged) == 0);
+  CHECK(peer.give(request) == 1);
+}
