@@ -152,6 +152,7 @@ void SessionCore::answer_auth(Authorization answer, Instant now) {
   }
   if (remote_policy_.empty()) remote_policy_ = config_->remote_selectors;
 
+  if (answer.address_failure) remote_policy_.clear();  // it has no address of its own: no Child SA later either
   std::optional<NotifyType> error;
   std::optional<ChosenEsp> chosen;
   ChildSpec spec;

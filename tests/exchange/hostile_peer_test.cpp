@@ -199,3 +199,24 @@ TEST_CASE("forged repetitions do not use up the answers that true ones get", "[i
   for (int i = 0; i < 1000; ++i) CHECK(peer.give(forged) == 0);
   CHECK(peer.give(request) == 1);
 }
+
+TEST_CASE("a peer that got no address gets no traffic selectors later either", "[ike][rfc7296-3.15.4]") {
+  SessionPair pair{PairConfig::with_psk()};
+  pair.authorize = [](const ike::AuthorizationNeeded&) {
+    ike::Authorization answer;
+    answer.granted = true;
+    answer.address_failure = true;
+    return answer;
+  };
+  pair.start();
+  pair.run_for(5s);
+  REQUIRE(pair.both_established());
+  CHECK(pair.client.child_failures == std::vector{ike::NotifyType::internal_address_failure});
+  // HDR, SK {SA, Ni, TSi, TSr}  -->   any address will do
+  //                        <--  HDR, SK {N(TS_UNACCEPTABLE)}
+  pair.client.session->create_child(pair.clock.now());
+  pair.flush();
+  pair.run_for(1s);
+  CHECK(pair.headend.installed.empty());
+  CHECK(pair.client.child_failures.back() == ike::NotifyType::ts_unacceptable);
+}
