@@ -325,8 +325,8 @@ Result<AuthData, AuthErrc> sign_auth_pss(const PrivateKey& key, std::span<const 
   return sign_with(key, peer_hashes, octets, Scheme::rsa_pss);
 }
 
-Result<void, AuthErrc> verify_auth(const Certificate& certificate, std::uint8_t method, ByteView data,
-                                   ByteView octets) {
+Result<void, AuthErrc> verify_auth(const Certificate& certificate, std::uint8_t method, ByteView data, ByteView octets,
+                                   bool hashes_announced) {
   const ErrorQueueGuard guard;
   auto* key = X509_get0_pubkey(certificate.parsed().x509.get());
   const auto auth_method = AuthMethod{method};
@@ -343,6 +343,7 @@ Result<void, AuthErrc> verify_auth(const Certificate& certificate, std::uint8_t 
     // The hash is inside the signature; the signer chose it.
     using enum HashAlgorithm;
     for (const auto hash : {sha2_256, sha1, sha2_384, sha2_512}) {
+      if (hash == sha1 && hashes_announced) continue;
       if (verifies(key, {Scheme::rsa_pkcs1, hash}, data, octets)) return {};
     }
     return fail(AuthErrc::bad_signature);

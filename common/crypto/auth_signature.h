@@ -65,10 +65,11 @@ struct AuthData {
                                                        std::span<const HashAlgorithm> peer_hashes, ByteView octets);
 
 /// Verifies a signature by the key of a certificate that TrustStore::verify has accepted.
-/// @param method, data  of the AUTH payload: hostile. RFC 7427 signatures need SHA-256 or better; the old RSA method
-///                      takes SHA-1 too, as RFC 7296 §3.8 has it by default.
+/// @param method, data  of the AUTH payload: hostile. RFC 7427 signatures need SHA-256 or better.
+/// @param hashes_announced  both ends sent SIGNATURE_HASH_ALGORITHMS. If not, the old RSA method takes SHA-1 too, which
+///                          RFC 7296 §3.8 has by default; if so, nobody needs it (RFC 8247 §3.2)
 [[nodiscard]] Result<void, AuthErrc> verify_auth(const Certificate& certificate, std::uint8_t method, ByteView data,
-                                                 ByteView octets);
+                                                 ByteView octets, bool hashes_announced);
 
 /// prf(prf(shared key, "Key Pad for IKEv2"), octets), RFC 7296 §2.15. For EAP the shared key is the MSK (§2.16).
 [[nodiscard]] AuthData shared_key_auth(PrfAlgorithm algorithm, ByteView shared_key, ByteView octets);

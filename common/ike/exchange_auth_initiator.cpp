@@ -123,7 +123,8 @@ void SessionCore::process_auth_response(IkeSa& sa, AuthRequest request, OpenedMe
   }
   const auto octets =
       crypto::signed_octets(sa.suite.prf, init_->first_response, init_->nonce_i, sa.keys.sk_pr, id->body);
-  const auto proof = verify_peer(*config_, role_, payloads, *peer, sa.suite.prf, octets, random_, wall);
+  const auto proof =
+      verify_peer(*config_, role_, payloads, *peer, sa.suite.prf, octets, !init_->peer_hashes.empty(), random_, wall);
   if (!proof) return reject(proof.error());
 
   const auto parsed = parse_negotiation(payloads);

@@ -78,7 +78,8 @@ void SessionCore::process_auth_request(IkeSa& sa, OpenedMessage& message, const 
   }
   const auto octets =
       crypto::signed_octets(sa.suite.prf, init_->first_request, init_->nonce_r, sa.keys.sk_pi, id->body);
-  const auto proof = verify_peer(*config_, role_, payloads, *peer, sa.suite.prf, octets, random_, wall);
+  const auto proof =
+      verify_peer(*config_, role_, payloads, *peer, sa.suite.prf, octets, !init_->peer_hashes.empty(), random_, wall);
   if (!proof) {
     return refuse_auth(sa, NotifyType::authentication_failed, CloseReason::authentication_failed,
                        "the peer " + peer->to_string() + " did not prove its identity: " + proof.error(), path);

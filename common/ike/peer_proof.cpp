@@ -37,7 +37,8 @@ Result<PeerProof, std::string> verify_shared_key(const SessionConfig& config, Ro
 
 Result<PeerProof, std::string> verify_certificate(const SessionConfig& config, Role our_role, const Payloads& payloads,
                                                   const crypto::IkeIdentity& identity, std::uint8_t method,
-                                                  ByteView data, ByteView octets, WallTime wall) {
+                                                  ByteView data, ByteView octets, bool hashes_announced,
+                                                  WallTime wall) {
   if (!config.accept_certificates || !config.trust) return fail(std::string{"a certificate is not accepted here"});
   std::vector<ByteView> ders;
   for (const auto& payload : payloads) {
@@ -48,7 +49,7 @@ Result<PeerProof, std::string> verify_certificate(const SessionConfig& config, R
   const auto use = our_role == Role::initiator ? crypto::CertificateUse::headend : crypto::CertificateUse::client;
   auto certificate = config.trust->verify(ders, identity, use, wall);
   if (!certificate) return fail(std::string{crypto::to_string(certificate.error())});
-  if (const auto verified = crypto::verify_auth(*certificate, method, data, octets); !verified) {
+  if (const auto verified = crypto::verify_auth(*certificate, method, data, octets, hashes_announced); !verified) {
     return fail(std::string{crypto::to_string(verified.error())});
   }
   PeerProof proof;
@@ -60,7 +61,8 @@ Result<PeerProof, std::string> verify_certificate(const SessionConfig& config, R
 
 Result<PeerProof, std::string> verify_peer(const SessionConfig& config, Role our_role, const Payloads& payloads,
                                            const crypto::IkeIdentity& identity, crypto::PrfAlgorithm prf,
-                                           ByteView signed_octets, RandomSource& random, WallTime wall) {
+                                           ByteView signed_octets, bool hashes_announced, RandomSource& random,
+                                           WallTime wall) {
   const auto* payload = payloads.find(PayloadType::authentication);
   if (payload == nullptr) return fail(std::string{"it sent no proof (EAP is not offered here)"});
   const auto auth = parse_auth(payload->body);
@@ -69,7 +71,7 @@ Result<PeerProof, std::string> verify_peer(const SessionConfig& config, Role our
     return verify_shared_key(config, our_role, identity, prf, auth->data, signed_octets, random);
   }
   return verify_certificate(config, our_role, payloads, identity, static_cast<std::uint8_t>(auth->method), auth->data,
-                            signed_octets, wall);
+                            signed_octets, hashes_announced, wall);
 }
 
 void add_own_certificates(ChainBuilder& chain, const SessionConfig& config, const PeerKey* in_kind) {

@@ -20,11 +20,12 @@ struct PeerProof {
 };
 
 /// @param signed_octets  ResponderSignedOctets or InitiatorSignedOctets of the peer
+/// @param hashes_announced  see crypto::verify_auth
 /// @return the proof, or a clause that says why it does not hold: for the log, never for the peer
 [[nodiscard]] Result<PeerProof, std::string> verify_peer(const SessionConfig& config, Role our_role,
                                                          const Payloads& payloads, const crypto::IkeIdentity& identity,
                                                          crypto::PrfAlgorithm prf, ByteView signed_octets,
-                                                         RandomSource& random, WallTime wall);
+                                                         bool hashes_announced, RandomSource& random, WallTime wall);
 
 /// Adds CERT payloads, if a certificate is used.
 void add_own_certificates(ChainBuilder& chain, const SessionConfig& config, const PeerKey* in_kind);

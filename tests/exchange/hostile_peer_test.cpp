@@ -220,3 +220,28 @@ TEST_CASE("a peer that got no address gets no traffic selectors later either", "
   CHECK(pair.headend.installed.empty());
   CHECK(pair.client.child_failures.back() == ike::NotifyType::ts_unacceptable);
 }
+
+TEST_CASE("peers that announced hashes do not fall back to a signature with SHA-1", "[ike][rfc7427][rfc8247]") {
+  const auto now = VirtualClock{}.wall();
+  const auto authority = crypto::CertificateAuthority::create("Test authority", now).value();
+  const auto alice = authority.issue_user({"alice", crypto::KeyType::rsa}, now).value();
+  auto trust = std::make_shared<crypto::TrustStore>();
+  trust->add(authority.certificate());
+  ike::SessionConfig config;
+  config.trust = trust;
+  SeededRandom random{1};
+  const auto octets = as_bytes("signed octets");
+  const auto verify = [&](std::span<const crypto::HashAlgorithm> hashes, bool announced) {
+    const auto auth = crypto::sign_auth(alice.key, hashes, octets).value();
+    ike::ChainBuilder chain;
+    ike::add_certificate(chain, ike::CertificateEncoding::x509_signature, alice.certificate.der());
+    ike::add_auth(chain, ike::AuthenticationMethod{static_cast<std::uint8_t>(auth.method)}, auth.data);
+    const auto payloads = ike::parse_payloads(chain.view(), chain.first()).value();
+    return ike::verify_peer(config, ike::Role::responder, payloads, crypto::IkeIdentity::parse("alice").value(),
+                            crypto::PrfAlgorithm::hmac_sha2_256, octets, announced, random, now)
+        .has_value();
+  };
+  CHECK(verify({}, false));  // method 1 with SHA-1: all that an old peer has
+  CHECK_FALSE(verify({}, true));
+  CHECK(verify(crypto::kOurHashAlgorithms, true));
+}

@@ -6,15 +6,17 @@ namespace switchback::crypto {
 namespace {
 
 constexpr WallTime kNow{std::chrono::sys_days{std::chrono::year{2026} / 6 / 1}};
-constexpr std::array kTypes{KeyType::ecdsa_p256, KeyType::ecdsa_p384, KeyType::ed25519, KeyType::rsa};
+constexpr std::array kTypes{KeyType::ecdsa_p256, KeyType::ecdsa_p384, KeyType::ecdsa_p521, KeyType::ed25519,
+                            KeyType::rsa};
 constexpr auto kDigitalSignature = static_cast<std::uint8_t>(AuthMethod::digital_signature);
 
 IssuedCertificate issue(KeyType type) {
   static const auto authority = CertificateAuthority::create("Test CA", kNow).value();
   return authority.issue_user({"alice", type}, kNow).value();
 }
-Result<void, AuthErrc> check(const Certificate& certificate, const AuthData& auth, ByteView octets) {
-  return verify_auth(certificate, static_cast<std::uint8_t>(auth.method), auth.data, octets);
+Result<void, AuthErrc> check(const Certificate& certificate, const AuthData& auth, ByteView octets,
+                             bool hashes_announced = false) {
+  return verify_auth(certificate, static_cast<std::uint8_t>(auth.method), auth.data, octets, hashes_announced);
 }
 
 TEST_CASE("what one end signs the other verifies, and nothing else", "[crypto][auth][rfc7427][rfc4754]") {
@@ -36,6 +38,8 @@ TEST_CASE("what one end signs the other verifies, and nothing else", "[crypto][a
     }
     for (const auto& proof : proofs) {
       CHECK(check(alice.certificate, proof, octets));
+      const bool sha1 = proof.method == AuthMethod::rsa_signature;
+      CHECK(check(alice.certificate, proof, octets, true).has_value() == !sha1);
       CHECK(check(alice.certificate, proof, other).error() == AuthErrc::bad_signature);
       CHECK(check(bob.certificate, proof, octets).error() == AuthErrc::bad_signature);
       auto twisted = proof;
@@ -57,6 +61,7 @@ TEST_CASE("algorithm identifiers are those of RFC 7427", "[crypto][auth][rfc7427
   CHECK(identifier(KeyType::rsa, HashAlgorithm::sha2_512) == "300d06092a864886f70d01010d0500");
   CHECK(identifier(KeyType::ecdsa_p256, HashAlgorithm::sha2_256) == "300a06082a8648ce3d040302");
   CHECK(identifier(KeyType::ecdsa_p384, HashAlgorithm::sha2_384) == "300a06082a8648ce3d040303");
+  CHECK(identifier(KeyType::ecdsa_p521, HashAlgorithm::sha2_512) == "300a06082a8648ce3d040304");
   CHECK(identifier(KeyType::ed25519, HashAlgorithm::identity) == "300506032b6570");
   CHECK(identifier(KeyType::rsa, HashAlgorithm::sha2_256, true) ==
         "304106092a864886f70d01010a3034a00f300d06096086480165030402010500a11c301a06092a864886f70d010108300d0609608648"
@@ -72,17 +77,17 @@ TEST_CASE("a proof that does not fit the key, the method or the peer is refused"
   CHECK(sign_auth(rsa.key, sha1_only, octets).error() == AuthErrc::no_common_hash);
   const auto proof = sign_auth(ecdsa.key, kOurHashAlgorithms, octets).value();
   CHECK(check(rsa.certificate, proof, octets).error() == AuthErrc::wrong_key);
-  CHECK(verify_auth(ecdsa.certificate, 3, proof.data, octets).error() == AuthErrc::unsupported_method);
-  CHECK(verify_auth(ecdsa.certificate, 9, proof.data, octets).error() == AuthErrc::malformed);
-  CHECK(verify_auth(ecdsa.certificate, 1, proof.data, octets).error() == AuthErrc::wrong_key);
-  CHECK(verify_auth(ecdsa.certificate, kDigitalSignature, {}, octets).error() == AuthErrc::malformed);
-  CHECK(verify_auth(ecdsa.certificate, kDigitalSignature, Bytes{200, 1}, octets).error() == AuthErrc::malformed);
+  CHECK(verify_auth(ecdsa.certificate, 3, proof.data, octets, false).error() == AuthErrc::unsupported_method);
+  CHECK(verify_auth(ecdsa.certificate, 9, proof.data, octets, false).error() == AuthErrc::malformed);
+  CHECK(verify_auth(ecdsa.certificate, 1, proof.data, octets, false).error() == AuthErrc::wrong_key);
+  CHECK(verify_auth(ecdsa.certificate, kDigitalSignature, {}, octets, false).error() == AuthErrc::malformed);
+  CHECK(verify_auth(ecdsa.certificate, kDigitalSignature, Bytes{200, 1}, octets, false).error() == AuthErrc::malformed);
   // RFC 7427 §A.1.1: sha1WithRSAEncryption, which nobody may use any more (RFC 8247 §3.2)
   auto sha1 = from_hex("0f300d06092a864886f70d0101050500");
   sha1.resize(sha1.size() + 384);
-  CHECK(verify_auth(rsa.certificate, kDigitalSignature, sha1, octets).error() == AuthErrc::unsupported_method);
+  CHECK(verify_auth(rsa.certificate, kDigitalSignature, sha1, octets, false).error() == AuthErrc::unsupported_method);
   for (std::size_t size = 0; size < proof.data.size(); ++size) {
-    CHECK_FALSE(verify_auth(ecdsa.certificate, kDigitalSignature, ByteView{proof.data}.first(size), octets));
+    CHECK_FALSE(verify_auth(ecdsa.certificate, kDigitalSignature, ByteView{proof.data}.first(size), octets, false));
   }
 }
 
