@@ -109,6 +109,16 @@ Result<Certificate, TrustErrc> TrustStore::verify(std::span<const ByteView> ders
   X509_STORE_CTX_set_time(context.get(), 0, static_cast<std::time_t>(now.time_since_epoch().count()));
   if (X509_verify_cert(context.get()) != 1) return fail(from_openssl(X509_STORE_CTX_get_error(context.get())));
 
+  // Path validation leaves extended key usages of authorities aside (RFC 5280 §6); but one that its issuer made for
+  // clients only must not make headends. The anchor is not limited: it was added on purpose.
+  const auto* path = X509_STORE_CTX_get0_chain(context.get());
+  for (int i = 1; i < sk_X509_num(path); ++i) {
+    const auto* issuer = sk_X509_value(path, i);
+    for (const auto& one : shown) {
+      if (one.parsed().x509.get() == issuer && !one.allows(use)) return fail(TrustErrc::wrong_usage);
+    }
+  }
+
   // RFC 4945 §5.1.3.2: a key usage, if there is one, must allow signatures.
   auto* x509 = leaf.parsed().x509.get();
   if ((X509_get_extension_flags(x509) & EXFLAG_KUSAGE) != 0 &&

@@ -95,6 +95,37 @@ TEST_CASE("time, authority and integrity are each checked", "[crypto][trust]") {
   CHECK(store.authority_hashes() == to_bytes(authority.certificate().public_key_hash()));
 }
 
+TEST_CASE("chains of other authorities are judged by their constraints, usages and names",
+          "[crypto][trust][rfc5280][rfc4945]") {
+  const auto vectors = read_vectors("chains.txt");
+  TrustStore store;
+  for (const auto& vector : vectors) {
+    if (vector.count("Anchor") != 0) {
+      store.add(Certificate::parse(from_hex(vector.at("Anchor"))).value());
+      continue;
+    }
+    std::vector<Bytes> chain;
+    for (auto at = vector.find("Certificate0"); at != vector.end();
+         at = vector.find("Certificate" + std::to_string(chain.size()))) {
+      chain.push_back(from_hex(at->second));
+    }
+    CAPTURE(vector);
+    const auto use = vector.at("Use") == "headend" ? CertificateUse::headend : CertificateUse::client;
+    const auto judged = store.verify(chain, id(vector.at("Identity")), use, kNow);
+    const auto& expected = vector.at("Expect");
+    if (judged) {
+      CHECK(expected == "trusted");
+    } else {
+      static const std::map<std::string, TrustErrc> kErrors{{"untrusted", TrustErrc::untrusted},
+                                                            {"expired", TrustErrc::expired},
+                                                            {"wrong_usage", TrustErrc::wrong_usage},
+                                                            {"wrong_name", TrustErrc::wrong_name}};
+      CHECK(kErrors.count(expected) == 1);
+      CHECK(kErrors.at(expected) == judged.error());
+    }
+  }
+}
+
 TEST_CASE("a user's certificate does not sign others", "[crypto][trust]") {
   const auto authority = make_authority();
   const auto mallory = authority.issue_user({"mallory"}, kNow).value();
