@@ -95,9 +95,9 @@ void SessionCore::handle_request(IkeSa& sa, const Header& header, ByteView datag
   if (before_auth != (header.exchange == ExchangeType::ike_auth)) return;
   if (!before_auth && !state_.any_of(SessionState::established, SessionState::closing)) return;
 
-  auto opened = sa.opener->open(datagram);
   // A copy of a fragment is not authenticated again, so nothing may be learnt from it.
   if (fragment && !sa.opener->wants(header, *fragment)) return;
+  auto opened = sa.opener->open(datagram);
   if (!opened && opened.error() != OpenErrc::malformed_inside) return;
   if (fragment && fragment->number == 1) sa.first_fragment = hash_datagram(datagram);
   if (opened && !opened->has_value()) return;  // more fragments are to come
