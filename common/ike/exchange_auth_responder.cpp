@@ -152,8 +152,8 @@ void SessionCore::answer_auth(Authorization answer, Instant now) {
     for (const auto& prefix : answer.network.addresses) remote_policy_.push_back(packet::from_host(prefix.address));
   }
   if (remote_policy_.empty()) remote_policy_ = config_->remote_selectors;
-
   if (answer.address_failure) remote_policy_.clear();  // it has no address of its own: no Child SA later either
+
   std::optional<NotifyType> error;
   std::optional<ChosenEsp> chosen;
   ChildSpec spec;
