@@ -28,6 +28,8 @@ namespace {
 
 constexpr transports::TransportId kUdp = 0;
 constexpr Duration kTick = std::chrono::seconds{1};
+/// While the store is waited for, no session is served: a commit of `user add` takes less, and more is not worth it.
+constexpr std::chrono::milliseconds kStorePatience{200};
 constexpr Duration kShutdownWait = std::chrono::seconds{3};
 constexpr const char* kSysctlSetting = "sysctls";
 
@@ -343,7 +345,7 @@ Server::~Server() = default;
 
 Result<std::unique_ptr<Server>, UserError> Server::create(io::EventLoop& loop, Config config,
                                                           const RunOptions& options) {
-  SB_TRY(auto store, Store::open(config.layout.database()));
+  SB_TRY(auto store, Store::open(config.layout.database(), kStorePatience));
   auto impl = std::make_unique<Impl>(loop, std::make_shared<const Config>(std::move(config)), std::move(store));
   std::unique_ptr<Server> server{new Server{std::move(impl)}};
   SB_CHECK(server->impl_->open(options, *server));

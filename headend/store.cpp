@@ -16,7 +16,6 @@ namespace {
 
 constexpr int kApplicationId = 0x53574248;  // "SWBH", so that another program's database is not taken for ours
 constexpr int kSchemaVersion = 1;
-constexpr int kBusyMilliseconds = 1000;
 
 constexpr const char* kSchema = R"(
 CREATE TABLE users (
@@ -73,7 +72,8 @@ tl::unexpected<UserError> failed(const std::string& doing, const std::string& pa
 }  // namespace
 
 struct Store::Impl {
-  Impl(std::string file, int flags) : path{std::move(file)}, database{path, flags, kBusyMilliseconds} {
+  Impl(std::string file, int flags, std::chrono::milliseconds patience = {})
+      : path{std::move(file)}, database{path, flags, static_cast<int>(patience.count())} {
     database.exec(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON");
   }
@@ -122,9 +122,9 @@ Result<Store, UserError> Store::create(const std::string& path) {
   }
 }
 
-Result<Store, UserError> Store::open(const std::string& path) {
+Result<Store, UserError> Store::open(const std::string& path, std::chrono::milliseconds patience) {
   try {
-    auto impl = std::make_unique<Impl>(path, SQLite::OPEN_READWRITE);
+    auto impl = std::make_unique<Impl>(path, SQLite::OPEN_READWRITE, patience);
     const int application = impl->database.execAndGet("PRAGMA application_id").getInt();
     const int version = impl->database.execAndGet("PRAGMA user_version").getInt();
     if (application != kApplicationId) {
@@ -234,7 +234,8 @@ UserRecord read_user(SQLite::Database& database, SQLite::Statement& row) {
 
 Result<std::optional<UserRecord>, UserError> Store::find_user(std::string_view name) {
   return impl_->guarded([&]() -> std::optional<UserRecord> {
-    SQLite::Statement row{impl_->database, std::string{kSelectUsers} + "WHERE name = ? AND revoked IS NULL"};
+    SQLite::Statement row{impl_->database,
+                          std::string{kSelectUsers} + "WHERE name = ? COLLATE NOCASE AND revoked IS NULL"};
     row.bind(1, std::string{name});
     if (!row.executeStep()) return std::nullopt;
     return read_user(impl_->database, row);

@@ -53,8 +53,10 @@ class Store {
  public:
   /// A new database, 0600. Errors: the file exists, or cannot be made.
   [[nodiscard]] static Result<Store, UserError> create(const std::string& path);
+  /// @param patience  how long each call waits for a database that another process has locked
   /// Errors: no such file, not a state.db, made by a newer version.
-  [[nodiscard]] static Result<Store, UserError> open(const std::string& path);
+  [[nodiscard]] static Result<Store, UserError> open(const std::string& path,
+                                                     std::chrono::milliseconds patience = std::chrono::seconds{5});
   Store(Store&&) noexcept;
   Store& operator=(Store&&) noexcept;
   ~Store();
@@ -68,7 +70,8 @@ class Store {
   [[nodiscard]] Result<UserId, UserError> remove_user(std::string_view name, WallTime now);
   /// Undoes add_user() of a moment ago, when the profile could not be written.
   [[nodiscard]] Result<void, UserError> discard_user(UserId id);
-  [[nodiscard]] Result<std::optional<UserRecord>, UserError> find_user(std::string_view name);  // not revoked
+  [[nodiscard]] Result<std::optional<UserRecord>, UserError> find_user(
+      std::string_view name);  // not revoked; without regard to case, as identities are compared
   [[nodiscard]] Result<std::vector<UserRecord>, UserError> users(bool with_revoked);
 
   struct CertificateOwner {
