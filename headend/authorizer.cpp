@@ -51,6 +51,7 @@ Admission Authorizer::identify(const ike::AuthorizationNeeded& peer) {
   const auto user = store_->find_user(admission.name);
   if (!user) return refused(user.error().message);
   if (!*user || (*user)->credential != Credential::pre_shared_key) return refused("no such user with a pre-shared key");
+  admission.name = (*user)->name;
   admission.user = (*user)->id;
   return admission;
 }

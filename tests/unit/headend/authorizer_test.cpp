@@ -62,7 +62,8 @@ TEST_CASE("strangers, the removed and the wrong kind of proof are refused with a
   auto authorizer = fixture.make();
   CHECK_FALSE(authorizer.identify(Fixture::certificate(9)).user);
   CHECK(authorizer.identify(Fixture::shared_key("bob")).user);
-  CHECK_FALSE(authorizer.identify(Fixture::shared_key("alice")).user);  // alice has a certificate, not a key
+  CHECK(authorizer.identify(Fixture::shared_key("BOB")).name == "bob");  // the key was found without regard to case
+  CHECK_FALSE(authorizer.identify(Fixture::shared_key("alice")).user);   // alice has a certificate, not a key
   CHECK_FALSE(authorizer.identify(Fixture::shared_key("carol")).user);
 
   REQUIRE(fixture.store.remove_user("alice", kNow));

@@ -51,6 +51,10 @@ TEST_CASE("users are found by name and by certificate until they are removed", "
   CHECK_FALSE(store.certificate_owner(certificate(2).sha256).value());
   CHECK(store.find_user("alice").value()->certificate_expires == certificate(1).not_after);
   CHECK_FALSE(store.add_user("alice", certificate(2), kNow));
+  // Identities are compared without regard to case, so two users cannot differ in case only.
+  CHECK_FALSE(store.add_user("Alice", certificate(2), kNow));
+  CHECK_FALSE(store.add_user("ALICE", Secret{as_bytes("key")}, kNow));
+  CHECK(store.find_user("aLiCe").value()->name == "alice");
 
   REQUIRE(store.remove_user("alice", kNow));
   CHECK_FALSE(store.find_user("alice").value());
