@@ -9,7 +9,11 @@ namespace {
 
 constexpr std::size_t kPrefixBuckets = 4096;
 
-GateDecision reply(Bytes octets) { return {GateVerdict::reply, std::move(octets)}; }
+/// Whoever made up the address that a datagram seems to come from shall not send more there than it sent to us.
+GateDecision reply(Bytes octets, ByteView asked) {
+  if (octets.size() > asked.size()) return {};
+  return {GateVerdict::reply, std::move(octets)};
+}
 
 }  // namespace
 
@@ -45,7 +49,7 @@ GateDecision ResponderGate::decide(ByteView datagram, const AddressPair& path, G
     ChainBuilder chain;
     const std::array version{std::uint8_t{kMajorVersion}};
     add_notify(chain, NotifyType::invalid_major_version, version);
-    return reply(build_message(answer, chain));
+    return reply(build_message(answer, chain), datagram);
   }
   if (header->major_version != kMajorVersion) return {};
 
@@ -58,7 +62,7 @@ GateDecision ResponderGate::decide(ByteView datagram, const AddressPair& path, G
     answer.higher_version = false;
     ChainBuilder chain;
     add_notify(chain, NotifyType::invalid_ike_spi);
-    return reply(build_message(answer, chain));
+    return reply(build_message(answer, chain), datagram);
   }
   if (!header->from_initiator || header->message_id.value != 0 || header->responder_spi.value != 0) return {};
   if (load.half_open >= limits_.max_half_open) return {};
@@ -75,7 +79,7 @@ GateDecision ResponderGate::decide(ByteView datagram, const AddressPair& path, G
     if (!cookie_demands_.allow(now)) return {};
     const auto cookie = cookies_.make(preview->nonce, path.remote.address, header->initiator_spi, now);
     auto demand = build_cookie_demand(*header, cookie);
-    return demand ? reply(std::move(*demand)) : GateDecision{};
+    return demand ? reply(std::move(*demand), datagram) : GateDecision{};
   }
   if (load.half_open_from_address >= limits_.max_half_open_per_address) return {};
   if (!prefix_allows(path.remote.address, now)) return {};

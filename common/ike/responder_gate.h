@@ -44,7 +44,7 @@ enum class GateVerdict : std::uint8_t {
 
 struct GateDecision {
   GateVerdict verdict = GateVerdict::drop;
-  Bytes reply;  // never longer than the datagram it answers, except for a cookie by a few octets
+  Bytes reply;  // never longer than the datagram that it answers
 };
 
 class ResponderGate {

@@ -295,7 +295,9 @@ TEST_CASE("the gate answers strangers sparingly and keeps nothing", "[ike][rfc72
   header.responder_spi = IkeSpi{2};
   header.exchange = ike::ExchangeType::informational;
   header.from_initiator = true;
-  const auto stranger = ike::build_message(header, ike::ChainBuilder{});
+  ike::ChainBuilder sealed;
+  sealed.add(ike::PayloadType::encrypted, Bytes(8 + 1 + 16));  // as short as a message of an SA can be
+  const auto stranger = ike::build_message(header, sealed);
   SECTION("an unknown SPI gets INVALID_IKE_SPI, as long as the budget lasts") {
     const auto decision = gate.decide(stranger, path, {}, clock.now());
     REQUIRE(decision.verdict == ike::GateVerdict::reply);
@@ -304,6 +306,12 @@ TEST_CASE("the gate answers strangers sparingly and keeps nothing", "[ike][rfc72
     CHECK(answer.header.response);
     CHECK(gate.decide(stranger, path, {}, clock.now()).verdict == ike::GateVerdict::reply);
     CHECK(gate.decide(stranger, path, {}, clock.now()).verdict == ike::GateVerdict::drop);
+  }
+  SECTION("nothing longer than what asked for it is sent") {
+    auto octets = ike::build_message(header, ike::ChainBuilder{});
+    CHECK(gate.decide(octets, path, {}, clock.now()).verdict == ike::GateVerdict::drop);
+    octets[17] = 0x30;
+    CHECK(gate.decide(octets, path, {}, clock.now()).verdict == ike::GateVerdict::drop);
   }
   SECTION("responses are never answered") {
     header.response = true;
