@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "common/base/log.h"
-#include "common/esp/lifetime.h"
+#include "transports/dataplane/child_from_ike.h"
 
 namespace switchback::client {
 namespace {
@@ -22,8 +22,7 @@ constexpr Duration kFirstHintInterval = seconds{5};
 constexpr Duration kHintIntervalCap = seconds{60};
 /// Changes of the network come in bursts (link, addresses, routes): look once they have settled.
 constexpr Duration kSettle = milliseconds{200};
-constexpr Duration kNatKeepalive = seconds{20};  // RFC 3948 §4
-constexpr std::size_t kMaxRoutes = 1024;         // more from a headend are not taken
+constexpr std::size_t kMaxRoutes = 1024;  // more from a headend are not taken
 
 /// For standard output: what the headend sends in names must not play with the terminal.
 std::string printable(std::string text) {
@@ -296,27 +295,9 @@ void Connector::on_child(ike::ChildInstalled& child, Instant now) {
     bring_up(child);
     if (!session_ || state_ == State::closing) return;
   }
-  transports::ChildSa sa;
-  sa.session = tag_;
-  const auto fill = [&](esp::SaParams& params, Spi spi, crypto::AeadKey& key) {
-    params.spi = spi;
-    params.lifetime = esp::default_limits(key.algorithm, child.esn);
-    // The session keeps the time; the packet thread keeps the counts.
-    params.lifetime.soft_time = params.lifetime.hard_time = Duration::max();
-    params.key = std::move(key);
-    params.esn = child.esn;
-    params.local = child.local;
-    params.remote = child.remote;
-    params.installed = now;
-  };
-  fill(sa.inbound, child.inbound, child.inbound_key);
-  fill(sa.outbound, child.outbound, child.outbound_key);
-  sa.transport = Tunnel::kUdp;
-  sa.path = child.path;
-  sa.activation = child.use_outbound ? transports::Activation::now : transports::Activation::on_command;
+  // Keepalives always, not only behind a NAT: a move may take us behind one, and stateful firewalls forget as NATs do.
+  auto sa = transports::child_from_ike(child, tag_, Tunnel::kUdp, true, now);
   sa.inner_mtu = tunnel_.path_inner_mtu();
-  // Always, not only behind a NAT: a move may take us behind one, and stateful firewalls forget as NATs do.
-  sa.nat_keepalive = kNatKeepalive;
   children_[child.inbound] = {tunnel_.data().install(std::move(sa)), child.suite};
   log::info(child.replaces ? "child_rekeyed" : "child_installed", {{"inbound", child.inbound.value},
                                                                    {"outbound", child.outbound.value},

@@ -4,12 +4,10 @@
 #include <atomic>
 
 #include "common/base/log.h"
-#include "common/esp/lifetime.h"
+#include "transports/dataplane/child_from_ike.h"
 
 namespace switchback::headend {
 namespace {
-
-constexpr Duration kNatKeepalive = std::chrono::seconds{20};  // RFC 3948 §4
 
 std::string joined(const std::vector<IpAddress>& addresses) {
   std::string out;
@@ -222,30 +220,9 @@ void SessionHost::on(LiveSession& live, ike::Established& event, Instant now) {
 
 void SessionHost::on(LiveSession& live, ike::ChildInstalled& event, Instant now) {
   if (keylog_ != nullptr) keylog_->write(event);
-  transports::ChildSa child;
-  child.session = live.tag;
-  const auto inbound_limits = esp::default_limits(event.inbound_key.algorithm, event.esn);
-  const auto outbound_limits = esp::default_limits(event.outbound_key.algorithm, event.esn);
-  const auto fill = [&](esp::SaParams& params, Spi spi, crypto::AeadKey& key, const esp::LifetimeLimits& limits) {
-    params.spi = spi;
-    params.key = std::move(key);
-    params.esn = event.esn;
-    params.lifetime = limits;
-    params.lifetime.soft_time = Duration::max();  // time is the IKE session's: SessionTimers
-    params.lifetime.hard_time = Duration::max();
-    params.local = event.local;
-    params.remote = event.remote;
-    params.installed = now;
-  };
-  fill(child.inbound, event.inbound, event.inbound_key, inbound_limits);
-  fill(child.outbound, event.outbound, event.outbound_key, outbound_limits);
-  child.transport = live.transport;
-  child.path = event.path;
-  child.activation = event.use_outbound ? transports::Activation::now : transports::Activation::on_first_inbound;
+  auto child = transports::child_from_ike(event, live.tag, live.transport, live.local_behind_nat, now);
   child.inner_mtu = inner_mtu_ ? inner_mtu_(event.path) : std::uint16_t{0};
-  if (live.local_behind_nat) child.nat_keepalive = kNatKeepalive;
   live.children[event.inbound] = {event.outbound, data_plane_.install(std::move(child))};
-  if (event.use_outbound && event.replaces) data_plane_.retire_outbound(*event.replaces);
   live.esp_suite = event.suite;
   if (!live.logs.allow(now)) return;
   log::info("child_installed", {{"session", live.tag.value},

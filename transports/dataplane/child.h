@@ -16,7 +16,7 @@ struct Child {
         outbound{std::move(from.outbound)},
         transport{from.transport},
         path{from.path},
-        activation{from.activation},
+        replaces{from.replaces},
         inner_mtu{from.inner_mtu},
         nat_keepalive{from.nat_keepalive},
         activity{std::make_shared<ChildActivity>()} {}
@@ -34,7 +34,7 @@ struct Child {
   esp::OutboundSa outbound;
   TransportId transport;
   AddressPair path;
-  Activation activation;
+  std::optional<Spi> replaces;
   std::uint16_t inner_mtu;
   Duration nat_keepalive;
   std::shared_ptr<ChildActivity> activity;

@@ -96,18 +96,16 @@ Result<void, UserError> DataPlane::rebind(TransportId id, std::vector<Endpoint> 
 ChildCounters DataPlane::install(ChildSa child) {
   if (child.inbound.installed == Instant{}) child.inbound.installed = monotonic_now();
   if (child.outbound.installed == Instant{}) child.outbound.installed = child.inbound.installed;
+  const bool at_once = child.activation == Activation::now;
   auto made = std::make_unique<Child>(std::move(child));
   ChildCounters counters{made->inbound.counters(), made->outbound.counters(), made->activity};
   auto& worker = impl_->home_of(made->spi());
-  impl_->order(worker, command::Install{std::move(made)});
+  impl_->order(worker, command::Install{std::move(made), at_once});
   return counters;
 }
 
 void DataPlane::switch_outbound(Spi inbound) {
   impl_->order(impl_->home_of(inbound), command::SwitchOutbound{inbound});
-}
-void DataPlane::retire_outbound(Spi inbound) {
-  impl_->order(impl_->home_of(inbound), command::RetireOutbound{inbound});
 }
 void DataPlane::remove(Spi inbound) { impl_->order(impl_->home_of(inbound), command::Remove{inbound}); }
 void DataPlane::remove_session(SessionTag session) { impl_->order_all(command::RemoveSession{session}); }

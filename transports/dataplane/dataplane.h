@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -47,9 +48,8 @@ struct ChildCounters {
 
 /// When the outbound half of a Child SA starts to be used.
 enum class Activation : std::uint8_t {
-  now,               // the initiator of an exchange
-  on_first_inbound,  // the responder of a rekey: when the first authentic packet arrives on the inbound half
-  on_command         // by switch_outbound()
+  now,        // the initiator of an exchange, and the responder of one that replaces nothing
+  on_command  // the responder of a rekey: by switch_outbound(), when the session says so after FirstInbound or a delete
 };
 
 /// A pair of ESP SAs with everything needed to carry packets. Identified from now on by the inbound SPI, which is ours
@@ -61,6 +61,8 @@ struct ChildSa {
   TransportId transport = 0;
   AddressPair path;
   Activation activation = Activation::now;
+  /// Inbound SPI of the Child SA that this one rekeys. Once this one sends, that one and those before it only receive.
+  std::optional<Spi> replaces;
   /// Largest inner packet for this path; 0: whatever the TUN gives. Beyond it: ICMP, and TCP's MSS is clamped to it.
   std::uint16_t inner_mtu = 0;
   /// Send a NAT keepalive when nothing was sent on the path for so long; zero: never. RFC 3948 §4 says 20 s.
@@ -90,11 +92,11 @@ struct PeerMoved {
   TransportId transport = 0;
   AddressPair path;
 };
-/// The first authentic packet on an inbound SA; `switched` if the outbound half went into use by it.
+/// The first authentic packet on an inbound SA: the peer uses it. Which outbound half to use is the session's decision,
+/// which knows of colliding rekeys; until it comes the old one goes on.
 struct FirstInbound {
   SessionTag session;
   Spi child;
-  bool switched = false;
 };
 /// ESP for an SPI that nobody has: after a restart of ours the peer does not know yet. At most a few a second.
 struct UnknownSpi {
@@ -171,10 +173,9 @@ class DataPlane {
   /// Replaces a Child SA with the same inbound SPI. The keys are expanded here, so that the packet thread does not
   /// wait.
   ChildCounters install(ChildSa child);
-  /// Uses this Child SA's outbound half from now on, before any other with the same selectors.
+  /// Uses this Child SA's outbound half from now on, before any other with the same selectors; those that it replaces
+  /// only receive.
   void switch_outbound(Spi inbound);
-  /// No longer sends by it; still receives: the old Child SA during the grace after a rekey.
-  void retire_outbound(Spi inbound);
   void remove(Spi inbound);
   void remove_session(SessionTag session);
   /// All Child SAs of the session send along `path` from now on.

@@ -107,10 +107,7 @@ void Worker::open_run(TransportId id, Child& child, std::span<Packet> run, Insta
 void Worker::note_authentic(TransportId id, Child& child, const AddressPair& path, Instant now) {
   child.activity->last_in.store(now.time_since_epoch().count(), std::memory_order_relaxed);
   if (!std::exchange(child.received, true)) {
-    // The peer uses the new SA, so it has our keys' other half too: RFC 7296 §2.8, last paragraphs.
-    const bool switched = child.activation == Activation::on_first_inbound;
-    if (switched) start_sending(child);
-    tell(FirstInbound{child.session, child.spi(), switched});
+    tell(FirstInbound{child.session, child.spi()});
   }
   if (!child.is_on_path(id, path) && now - child.last_moved_event >= std::chrono::seconds{1}) {
     child.last_moved_event = now;

@@ -183,19 +183,13 @@ void Worker::obey(Command& order, Instant now) {
                           children_[spi] = std::move(install.child);
                           sessions_[child.session].push_back(&child);
                           child.last_sent = now;
-                          if (child.activation == Activation::now) start_sending(child);
+                          if (install.at_once) start_sending(child);
                           next_tick_ = earliest(next_tick_, now + kTickInterval);
                         },
                         [&](const command::SwitchOutbound& o) {
                           if (auto* child = find(o.child)) {
                             stop_sending(*child);  // so that it becomes the newest
                             start_sending(*child);
-                          }
-                        },
-                        [&](const command::RetireOutbound& o) {
-                          if (auto* child = find(o.child)) {
-                            stop_sending(*child);
-                            child->activation = Activation::on_command;
                           }
                         },
                         [&](const command::Remove& o) {
@@ -230,8 +224,15 @@ void Worker::obey(Command& order, Instant now) {
 
 void Worker::start_sending(Child& child) {
   if (std::exchange(child.sending, true)) return;
-  child.activation = Activation::now;
   outbound_.add(child);
+  // Only after the new one is there. All of the chain: one in the middle may never have been used.
+  auto before = child.replaces;
+  for (auto left = sessions_.at(child.session).size(); before && left > 0; --left) {
+    auto* old = find(*before);
+    if (old == nullptr || old == &child || old->session != child.session) break;
+    stop_sending(*old);
+    before = old->replaces;
+  }
 }
 
 void Worker::stop_sending(Child& child) {

@@ -41,11 +41,9 @@ class Worker;
 namespace command {
 struct Install {
   std::unique_ptr<Child> child;
+  bool at_once;  // used for sending from now on
 };
 struct SwitchOutbound {
-  Spi child;
-};
-struct RetireOutbound {
   Spi child;
 };
 struct Remove {
@@ -79,9 +77,9 @@ struct Call {
 };
 struct Stop {};
 }  // namespace command
-using Command = std::variant<command::Install, command::SwitchOutbound, command::RetireOutbound, command::Remove,
-                             command::RemoveSession, command::MovePath, command::SetInnerMtu, command::SendIke,
-                             command::SendDummy, command::Call, command::Stop>;
+using Command =
+    std::variant<command::Install, command::SwitchOutbound, command::Remove, command::RemoveSession, command::MovePath,
+                 command::SetInnerMtu, command::SendIke, command::SendDummy, command::Call, command::Stop>;
 
 /// IKE messages on their way to the control thread, which may be slower than the network. Both threads count.
 struct IkeBudget {

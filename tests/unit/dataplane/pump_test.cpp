@@ -372,13 +372,14 @@ TEST_CASE("a peer that moved is told of and followed only on command", "[datapla
   CHECK(pair.client.delivered());
 }
 
-TEST_CASE("an armed outbound SA goes into use with the first packet on its inbound half", "[dataplane][rfc7296]") {
+TEST_CASE("the responder of a rekey sends by the old SA until it is told to switch", "[dataplane][rfc7296]") {
   Pair pair;
   StaticChild next = pair.child;
   next.spi_in = 0x1002;
   next.spi_out = 0x2002;
   auto armed = next.mirrored().make(pair.down);
-  armed.activation = Activation::on_first_inbound;
+  armed.activation = Activation::on_command;
+  armed.replaces = Spi{0x2001};
   const auto headend = pair.headend.plane->install(std::move(armed));
   auto spec = outward();
   spec.payload = counting(10);
@@ -394,19 +395,23 @@ TEST_CASE("an armed outbound SA goes into use with the first packet on its inbou
     const auto first = pair.headend.event<FirstInbound>();
     REQUIRE(first);
     if (first->child != Spi{0x2002}) continue;
-    CHECK(first->switched);
     break;
   }
   pair.headend.route(make_udp(reversed(spec)));
   REQUIRE(pair.client.delivered());
+  CHECK(headend.outbound->packets == 0);  // a first packet alone switches nothing: rekeys may collide
+  pair.headend.plane->switch_outbound(Spi{0x2002});
+  pair.headend.route(make_udp(reversed(spec)));
+  REQUIRE(pair.client.delivered());
   CHECK(headend.outbound->packets == 1);
 
-  // Taken away again, the old one carries on.
+  // Taken away again, the old one carries on where the session says so.
+  pair.headend.plane->switch_outbound(Spi{0x2001});
   pair.headend.plane->remove(Spi{0x2002});
   pair.headend.route(make_udp(reversed(spec)));
   REQUIRE(pair.client.delivered());
   CHECK(headend.outbound->packets == 1);
-  CHECK(pair.headend_counters.outbound->packets == 2);
+  CHECK(pair.headend_counters.outbound->packets == 3);
 }
 
 TEST_CASE("soft and hard lifetimes are told, and nothing passes beyond the hard one", "[dataplane][rfc4301]") {
