@@ -40,6 +40,18 @@ std::array<std::uint8_t, 12> make_nonce(const std::array<std::uint8_t, 4>& salt,
   return nonce;
 }
 
+/// The cipher's job for one ESP packet whose header and IV stand in `data`, with room for the tag at its end.
+crypto::AeadJob make_job(ByteSpan data, const std::array<std::uint8_t, 4>& salt, std::uint64_t sequence, bool esn,
+                         Aad& aad) noexcept {
+  crypto::AeadJob job;
+  job.nonce = make_nonce(salt, &data[kHeaderBytes]);
+  job.aad = make_aad(aad, data, sequence, esn);
+  job.text = data.subspan(kFrontBytes, data.size() - kFrontBytes - kTagBytes);
+  job.tag = data.data() + data.size() - kTagBytes;
+  job.ok = false;
+  return job;
+}
+
 // RFC 4303 §2.4: 1, 2, 3 …, checked by the receiver.
 bool padding_is_right(ByteView padding) noexcept {
   for (std::size_t i = 0; i < padding.size(); ++i) {
@@ -158,12 +170,7 @@ void Codec::open(InboundSa& sa, std::span<packet::Packet> batch, std::span<Verdi
         tally.add(verdicts[next] = Verdict::replayed);
         continue;
       }
-      auto& job = jobs[pending];
-      job.nonce = make_nonce(sa.salt_, &data[kHeaderBytes]);
-      job.aad = make_aad(aads[pending], data, sequence, sa.esn_);
-      job.text = data.subspan(kFrontBytes, data.size() - kFrontBytes - kTagBytes);
-      job.tag = data.data() + data.size() - kTagBytes;
-      job.ok = false;
+      jobs[pending] = make_job(data, sa.salt_, sequence, sa.esn_, aads[pending]);
       sequences[pending] = sequence;
       indices[pending] = static_cast<std::uint32_t>(next);
       ++pending;
@@ -228,15 +235,9 @@ std::size_t Codec::seal(OutboundSa& sa, std::span<packet::Packet> batch, bool du
       store_be(&front[4], static_cast<std::uint32_t>(sequence));
       store_be(&front[kHeaderBytes], sequence);
 
-      const auto data = packet.data();
-      auto& job = jobs[i];
-      job.nonce = make_nonce(sa.salt_, &front[kHeaderBytes]);
-      job.aad = make_aad(aads[i], data, sequence, sa.esn_);
-      job.text = data.subspan(kFrontBytes, data.size() - kFrontBytes - kTagBytes);
-      job.tag = data.data() + data.size() - kTagBytes;
-      job.ok = false;
+      jobs[i] = make_job(packet.data(), sa.salt_, sequence, sa.esn_, aads[i]);
       packet.kind = packet::PacketKind::esp;
-      text_octets += job.text.size();
+      text_octets += jobs[i].text.size();
     }
     sa.aead_->seal(std::span{jobs}.first(jobs_now));
     for (const auto& job : std::span{jobs}.first(jobs_now)) {
