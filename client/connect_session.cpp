@@ -1,0 +1,324 @@
+// The Connector's session: what the core says, what the packets tell, and when it is up or gone.
+#include <systemd/sd-daemon.h>
+
+#include <utility>
+
+#include "client/connect.h"
+#include "common/base/log.h"
+#include "transports/dataplane/child_from_ike.h"
+
+namespace switchback::client {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr Duration kTick = milliseconds{500};
+/// We send and nothing comes back for so long: ask the headend whether it is there. Cheap when it is.
+constexpr Duration kSilence = milliseconds{1500};
+constexpr Duration kFirstHintInterval = seconds{5};
+constexpr Duration kHintIntervalCap = seconds{60};
+constexpr std::size_t kMaxRoutes = 1024;  // more from a headend are not taken
+
+}  // namespace
+
+std::string explain(const ike::Closed& closed, const Endpoint& remote) {
+  const auto detail = closed.detail.empty() ? "" : " (" + closed.detail + ")";
+  switch (closed.reason) {
+    case ike::CloseReason::timeout:
+      return "no answer from " + remote.to_string() + ": check the address, that the headend runs, and that nothing " +
+             "on the way blocks UDP 500 and 4500";
+    case ike::CloseReason::authentication_failed:
+      return "authentication failed" + detail +
+             ": ask for a new profile if yours was revoked or the headend was set up anew, and check this host's clock";
+    case ike::CloseReason::no_proposal_chosen:
+      return "the headend accepts none of our cryptographic proposals" + detail +
+             ": see the [crypto] section of the profile";
+    default: return "the headend ended the attempt: " + std::string{to_string(closed.reason)} + detail;
+  }
+}
+
+std::string up_line(const std::vector<IpPrefix>& addresses, const std::string& tun, const AddressPair& path,
+                    unsigned mtu) {
+  std::string line = "up: transport udp";
+  for (const auto& address : addresses) line += " address " + address.address.to_string();
+  return line + " tun " + tun + " mtu " + std::to_string(mtu) + " headend " + path.remote.to_string();
+}
+
+void Connector::open_session(const AddressPair& path, bool last_candidate) {
+  ++tag_.value;
+  established_.reset();
+  closed_.reset();
+  child_failed_ = false;
+  last_in_ = last_hint_ = {};
+  hint_interval_ = kFirstHintInterval;
+  log::info("connecting", {{"remote", path.remote}, {"local", path.local}});
+  session_.emplace(ike::Role::initiator, make_session_config(config_, preferred_, last_candidate && !was_up_),
+                   ike::Environment{random_, spis_});
+  const auto now = monotonic_now();
+  session_->start(path, now, wall_now());
+  pump(now);
+}
+
+void Connector::drop_session() {
+  session_timer_.cancel();
+  tick_timer_.cancel();
+  if (session_ && session_->state() != ike::SessionState::closed) {
+    session_->abandon(monotonic_now());
+    while (const auto message = session_->poll_transmit()) {
+      tunnel_.data().send_ike(Tunnel::kUdp, message->path, message->datagram);
+    }
+  }
+  session_.reset();
+  children_.clear();
+  established_.reset();
+  since_.reset();
+  tunnel_.data().remove_session(tag_);
+}
+
+void Connector::pump(Instant now) {
+  if (!session_ || pumping_) return;
+  pumping_ = true;
+  // Events first: an SA must be installed before the message leaves that lets the peer use it.
+  for (bool busy = true; busy && session_;) {
+    busy = false;
+    while (session_) {
+      auto event = session_->poll_event();
+      if (!event) break;
+      busy = true;
+      handle(std::move(*event), now);
+    }
+    while (session_) {
+      auto message = session_->poll_transmit();
+      if (!message) break;
+      busy = true;
+      tunnel_.data().send_ike(Tunnel::kUdp, message->path, std::move(message->datagram));
+    }
+  }
+  pumping_ = false;
+  if (closed_) {
+    on_closed(*std::exchange(closed_, std::nullopt));
+    return;
+  }
+  if (!session_) return;
+  if (const auto deadline = session_->next_deadline()) {
+    session_timer_.arm(*deadline);
+  } else {
+    session_timer_.cancel();
+  }
+}
+
+void Connector::handle(ike::Event event, Instant now) {
+  auto& data = tunnel_.data();
+  struct Handle {
+    Connector& self;
+    transports::DataPlane& data;
+    Instant now;
+    void operator()(ike::AuthorizationNeeded&) const {}  // for responders
+    void operator()(ike::Established& e) const {
+      log::info("established", {{"peer", e.peer},
+                                {"path", e.path.remote},
+                                {"ike", e.suite},
+                                {"nat", e.local_behind_nat},
+                                {"mobike", e.mobike}});
+      self.established_ = std::move(e);
+      self.since_ = wall_now();
+    }
+    void operator()(ike::ChildInstalled& e) const { self.on_child(e, now); }
+    void operator()(ike::OutboundSwitched& e) const { data.switch_outbound(e.inbound); }
+    void operator()(ike::ChildRemoved& e) const {
+      log::debug("child_removed", {{"spi", e.inbound.value}, {"replaced", e.replaced}});
+      data.remove(e.inbound);
+      self.children_.erase(e.inbound);
+      if (self.children_.empty() && self.session_ && self.session_->state() == ike::SessionState::established) {
+        // The headend took the last one away but keeps the IKE SA: of no use to us.
+        self.session_->close(now, ike::CloseReason::peer_deleted);
+      }
+    }
+    void operator()(ike::ChildFailed& e) const {
+      log::warning("child_failed", {{"error", static_cast<unsigned>(e.error)}, {"by_peer", e.by_peer}});
+      if (self.children_.empty() && self.session_) {
+        self.child_failed_ = true;
+        self.session_->close(now, ike::CloseReason::refused);
+      }
+    }
+    void operator()(ike::IkeSpisAdded&) const {}  // one session: every IKE message is for it
+    void operator()(ike::IkeSpisRemoved&) const {}
+    void operator()(ike::IkeRekeyed& e) const {
+      log::info("ike_rekeyed", {{"ike", e.suite}});
+      if (self.established_) self.established_->suite = e.suite;
+    }
+    void operator()(ike::PathChanged& e) const {
+      data.move_path(self.tag_, Tunnel::kUdp, e.to);
+      self.tunnel_.follow_path(e.to);
+      data.set_inner_mtu(self.tag_, self.tunnel_.path_inner_mtu());
+      self.announce("moved: from " + e.from.local.to_string() + " to " + e.to.local.to_string() + ", headend " +
+                    e.to.remote.to_string());
+    }
+    void operator()(ike::Closed& e) const { self.closed_ = std::move(e); }
+    void operator()(ike::IkeKeylog& e) const {
+      if (self.keylog_) self.keylog_->write(e);
+    }
+  };
+  std::visit(Handle{*this, data, now}, event);
+}
+
+void Connector::on_child(ike::ChildInstalled& child, Instant now) {
+  if (keylog_) keylog_->write(child);
+  const bool first = children_.empty();
+  if (first) {
+    bring_up(child);
+    if (!session_ || state_ == State::closing) return;
+  }
+  // Keepalives always, not only behind a NAT: a move may take us behind one, and stateful firewalls forget as NATs do.
+  auto sa = transports::child_from_ike(child, tag_, Tunnel::kUdp, true, now);
+  sa.inner_mtu = tunnel_.path_inner_mtu();
+  children_[child.inbound] = {tunnel_.data().install(std::move(sa)), child.suite};
+  log::info(child.replaces ? "child_rekeyed" : "child_installed", {{"inbound", child.inbound.value},
+                                                                   {"outbound", child.outbound.value},
+                                                                   {"esp", child.suite},
+                                                                   {"local", packet::to_string(child.local)},
+                                                                   {"remote", packet::to_string(child.remote)}});
+  if (!first) return;
+
+  state_ = State::up;
+  was_up_ = true;
+  ++sessions_;
+  backoff_.reset();
+  tick_timer_.arm(now + kTick);
+  announce(up_line(established_->network.addresses, tunnel_.name(), child.path, tunnel_.mtu()));
+  ::sd_notify(0, ("READY=1\nSTATUS=" + last_event_).c_str());
+}
+
+void Connector::bring_up(const ike::ChildInstalled& child) {
+  if (!established_ || established_->network.addresses.empty()) {
+    fail_with(ExitStatus::failure,
+              "cannot connect: the headend assigned no inner address: its pool may be used up, "
+              "or it is not set up to assign any");
+    return;
+  }
+  const auto& network = established_->network;
+  for (const auto& address : network.addresses) {
+    (address.address.is_v4() ? preferred_.v4 : preferred_.v6) = address.address;
+  }
+  TunnelSettings settings;
+  settings.addresses = network.addresses;
+  settings.reachable = packet::to_prefixes(child.remote);
+  if (config_.profile.tunnel.routes) {
+    settings.routes = *config_.profile.tunnel.routes;
+  } else {
+    settings.routes = network.subnets.empty() ? settings.reachable : network.subnets;
+  }
+  if (settings.routes.size() > kMaxRoutes) {
+    log::warning("routes_cut", {{"announced", settings.routes.size()}, {"taken", kMaxRoutes}});
+    settings.routes.resize(kMaxRoutes);
+  }
+  if (config_.profile.tunnel.dns) settings.dns = {network.dns, network.search_domains, true};
+  if (const auto up = tunnel_.up(settings, child.path); !up) {
+    fail_with(ExitStatus::failure, "cannot set up the tunnel: " + up.error().message);
+    return;
+  }
+  const auto& applied = tunnel_.routes().applied();
+  if (applied.blocked_v4)
+    log::info("family_blocked", {{"family", "ipv4"}, {"reason", "the tunnel has no such address"}});
+  if (applied.blocked_v6)
+    log::info("family_blocked", {{"family", "ipv6"}, {"reason", "the tunnel has no such address"}});
+}
+
+void Connector::on_closed(const ike::Closed& closed) {
+  const auto remote = session_ ? session_->path().remote : Endpoint{};
+  const bool served = state_ == State::up;
+  const auto why = child_failed_ ? std::string{"the headend granted no tunnel: its pool of addresses may be used up, or "
+                                               "it has nothing in common with our proposals and routes"}
+                                 : explain(closed, remote);
+  log::info("session_closed", {{"reason", to_string(closed.reason)}, {"detail", closed.detail}});
+  drop_session();
+  if (state_ == State::closing) {
+    finish();
+    return;
+  }
+  // Being told that we are not welcome does not get better by asking again and again.
+  if (closed.reason == ike::CloseReason::authentication_failed) {
+    fail_with(ExitStatus::authentication, (was_up_ ? "the tunnel is down: " : "cannot connect: ") + why);
+    return;
+  }
+  if (served) {
+    announce("reconnecting: " + (closed.reason == ike::CloseReason::timeout
+                                     ? "the headend at " + remote.to_string() + " does not answer"
+                                     : std::string{to_string(closed.reason)}));
+    retry_later(why, closed.reason == ike::CloseReason::timeout);
+    return;
+  }
+  if (!attempt_failures_.empty()) attempt_failures_ += "; ";
+  attempt_failures_ += why;
+  try_next();
+}
+
+void Connector::on_data(Instant now) {
+  data_events_.clear();
+  tunnel_.data().drain_events(data_events_);
+  for (auto& event : data_events_) handle(event, now);
+  pump(now);
+}
+
+void Connector::handle(transports::DataPlaneEvent& event, Instant now) {
+  struct Handle {
+    Connector& self;
+    Instant now;
+    [[nodiscard]] bool ours(transports::SessionTag tag) const { return self.session_ && tag == self.tag_; }
+    void operator()(transports::IkeReceived& e) const {
+      if (!self.session_) return;
+      self.session_->handle_message(e.message, e.path, now, wall_now());
+      self.pump(now);
+    }
+    void operator()(transports::LifetimeReached& e) const {
+      if (ours(e.session)) self.session_->handle_child_expiring(e.child, e.hard, now);
+    }
+    void operator()(transports::PeerMoved& e) const {
+      if (ours(e.session)) self.session_->handle_esp_from(e.path, now);
+    }
+    void operator()(transports::FirstInbound& e) const {
+      if (ours(e.session)) self.session_->handle_first_inbound_packet(e.child, now);
+    }
+    void operator()(transports::UnknownSpi&) const {}  // late packets of a session that was replaced
+    void operator()(transports::PathHint& e) const {
+      if (!self.session_ || e.report.path.remote.address != self.session_->path().remote.address) return;
+      if (e.report.kind == transports::PathReport::Kind::mtu) {
+        self.tunnel_.lower_path_mtu(e.report.mtu);
+        self.tunnel_.data().set_inner_mtu(self.tag_, self.tunnel_.path_inner_mtu());
+      } else if (self.state_ == State::up) {
+        self.session_->handle_hint(now);
+      }
+    }
+    void operator()(transports::DataPlaneFailed& e) const {
+      self.fail_with(ExitStatus::failure, "packets stopped: " + e.what + " (" + e.error.message() + ")");
+    }
+  };
+  std::visit(Handle{*this, now}, event);
+}
+
+void Connector::on_tick(Instant now) {
+  if (state_ != State::up || !session_) return;
+  tick_timer_.arm(now + kTick);
+  Instant in{}, out{};
+  for (const auto& [spi, child] : children_) {
+    in = std::max(in, child.counters.activity->last_inbound());
+    out = std::max(out, child.counters.activity->last_outbound());
+  }
+  if (in > last_in_) {
+    last_in_ = in;
+    hint_interval_ = kFirstHintInterval;
+    session_->handle_authenticated_traffic(now);
+  } else if (out > last_in_ + kSilence && now - out < kTick * 2 && now - session_->last_heard() > kSilence &&
+             now - last_hint_ > hint_interval_) {
+    // Traffic of one direction only looks the same, so that each check that is answered makes the next one rarer.
+    log::debug("silence",
+               {{"since_ms", std::chrono::duration_cast<milliseconds>(now - session_->last_heard()).count()}});
+    last_hint_ = now;
+    hint_interval_ = std::min(hint_interval_ * 2, kHintIntervalCap);
+    session_->handle_hint(now);
+  }
+  pump(now);
+}
+
+}  // namespace switchback::client
