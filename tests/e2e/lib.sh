@@ -433,6 +433,13 @@ pair_prepare() {
   user_add headend "$HEADEND_DIR" alice "$WORK/alice.toml"
 }
 
+# pair_up: after pair_prepare, both ends run and alice reaches the server.
+pair_up() {
+  headend_start headend "$HEADEND_DIR"
+  client_start client client "$WORK/alice.toml"
+  ping_ok client 10.20.0.2 || fail "no traffic"
+}
+
 # session_field FIELD [USER]: of the only session of a user, as the headend lists it.
 session_field() {
   headend_json headend sessions | jq -r --arg user "${2:-alice}" --arg field "$1" \

@@ -11,9 +11,7 @@ use_switchback
 need jq
 topology_direct
 pair_prepare
-headend_start headend "$HEADEND_DIR"
-client_start client client "$WORK/alice.toml"
-ping_ok client 10.20.0.2 || fail "no traffic"
+pair_up
 before4=$(inner_address client swb0 4)
 before6=$(inner_address client swb0 6)
 

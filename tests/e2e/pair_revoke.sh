@@ -10,9 +10,7 @@ use_switchback
 need jq
 topology_direct
 pair_prepare
-headend_start headend "$HEADEND_DIR"
-client_start client client "$WORK/alice.toml"
-ping_ok client 10.20.0.2 || fail "no traffic"
+pair_up
 
 session=$(session_field id)
 new_session() { local now; now=$(session_field id); [[ $now != "$session" && $now != no* ]]; }

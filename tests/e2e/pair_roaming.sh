@@ -12,9 +12,7 @@ need jq nft conntrack
 topology_routed
 masquerade_on router out0
 pair_prepare
-headend_start headend "$HEADEND_DIR"
-client_start client client "$WORK/alice.toml"
-ping_ok client 10.20.0.2 || fail "no traffic"
+pair_up
 session=$(session_field id)
 inner=$(inner_address client swb0 4)
 remote=$(session_field remote)
