@@ -17,6 +17,7 @@
 #include "headend/firewall.h"
 #include "headend/session_host.h"
 #include "headend/session_setup.h"
+#include "headend/users.h"
 #include "transports/dataplane/dataplane.h"
 
 #ifndef SB_VERSION
@@ -65,6 +66,17 @@ class Forwarding {
   Store& store_;
   std::vector<ChangedSysctl> changed_;
 };
+
+/// Clients refuse a headend whose certificate has expired: whoever runs it should hear of it first.
+void warn_of_expiry(const ike::SessionConfig& session_config, const Config& config) {
+  const auto expires = session_config.credentials->chain().front().not_after();
+  const auto now = wall_now();
+  if (expires >= now + std::chrono::days{30}) return;
+  log::warning(expires < now ? "certificate_expired" : "certificate_expires_soon",
+               {{"file", config.certificate_file},
+                {"expires", iso_time(expires)},
+                {"remedy", "put a new one from the same CA there and reload, or check this host's clock"}});
+}
 
 bool host_has(IpFamily family) {
   const UniqueFd probe{::socket(family == IpFamily::v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
@@ -157,6 +169,7 @@ Result<void, UserError> Server::Impl::open(const RunOptions& options, Server& se
   }
   store_version = store.outside_version();
   SB_TRY(auto session_config, make_session_config(*config, store, keylog.has_value()));
+  warn_of_expiry(*session_config, *config);
   SB_TRY(auto made, Authorizer::create(config, store));
   authorizer.emplace(std::move(made));
 
@@ -379,6 +392,7 @@ void Server::reload() {
   merged.max_sessions_per_user = fresh->max_sessions_per_user;
   auto session_config = make_session_config(merged, impl_->store, impl_->keylog.has_value());
   if (!session_config) return log::error("reload_failed", {{"detail", session_config.error().message}});
+  warn_of_expiry(**session_config, merged);
   impl_->config = std::make_shared<const Config>(std::move(merged));
   impl_->authorizer->reconfigure(impl_->config);
   impl_->host->set_session_config(*std::move(session_config));
