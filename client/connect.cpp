@@ -105,7 +105,8 @@ void Connector::try_next() {
       return;
     }
     if (!attempt_failures_.empty()) attempt_failures_ += "; ";
-    attempt_failures_ += "no way to " + remote.to_string() + " (" + path.error().message() + ")";
+    attempt_failures_ += "no way to " + remote.to_string() + " (" + path.error().message() +
+                         "): check headend.addresses, and this host's network and routes";
   }
   round_failed();
 }

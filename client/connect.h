@@ -93,8 +93,8 @@ class Connector {
   std::optional<ike::Established> established_;
   std::optional<ike::Closed> closed_;
   std::optional<WallTime> since_;
-  std::map<Spi, Child> children_;  // by inbound SPI, of the present session
-  bool child_failed_ = false;
+  std::map<Spi, Child> children_;               // by inbound SPI, of the present session
+  std::optional<ike::NotifyType> child_error_;  // why the first Child SA was not made
   std::uint64_t sessions_ = 0;
 
   /// Traffic of the present session, for telling a silent path from an idle one.

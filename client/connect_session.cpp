@@ -20,6 +20,25 @@ constexpr Duration kFirstHintInterval = seconds{5};
 constexpr Duration kHintIntervalCap = seconds{60};
 constexpr std::size_t kMaxRoutes = 1024;  // more from a headend are not taken
 
+/// Why a session that was up is gone, for the line on standard output.
+std::string why_lost(const ike::Closed& closed, const Endpoint& remote) {
+  switch (closed.reason) {
+    case ike::CloseReason::timeout: return "the headend at " + remote.to_string() + " does not answer";
+    case ike::CloseReason::peer_deleted: return "the headend ended the session";
+    case ike::CloseReason::expired: return "the session's keys could not be replaced in time";
+    default: break;
+  }
+  return std::string{to_string(closed.reason)} + (closed.detail.empty() ? "" : " (" + closed.detail + ")");
+}
+
+std::string why_no_tunnel(ike::NotifyType error) {
+  if (error == ike::NotifyType::internal_address_failure) {
+    return "the headend has no inner address for us: its pool is used up, or has none of a family that we can use";
+  }
+  return "the headend granted no tunnel (" + std::string{ike::to_string(error)} +
+         "): it has nothing in common with the proposals and routes of the profile";
+}
+
 }  // namespace
 
 std::string explain(const ike::Closed& closed, const Endpoint& remote) {
@@ -49,7 +68,7 @@ void Connector::open_session(const AddressPair& path, bool last_candidate) {
   ++tag_.value;
   established_.reset();
   closed_.reset();
-  child_failed_ = false;
+  child_error_.reset();
   last_in_ = last_hint_ = {};
   hint_interval_ = kFirstHintInterval;
   log::info("connecting", {{"remote", path.remote}, {"local", path.local}});
@@ -138,7 +157,7 @@ void Connector::handle(ike::Event event, Instant now) {
     void operator()(ike::ChildFailed& e) const {
       log::warning("child_failed", {{"error", static_cast<unsigned>(e.error)}, {"by_peer", e.by_peer}});
       if (self.children_.empty() && self.session_) {
-        self.child_failed_ = true;
+        self.child_error_ = e.error;
         self.session_->close(now, ike::CloseReason::refused);
       }
     }
@@ -228,9 +247,7 @@ void Connector::bring_up(const ike::ChildInstalled& child) {
 void Connector::on_closed(const ike::Closed& closed) {
   const auto remote = session_ ? session_->path().remote : Endpoint{};
   const bool served = state_ == State::up;
-  const auto why = child_failed_ ? std::string{"the headend granted no tunnel: its pool of addresses may be used up, or "
-                                               "it has nothing in common with our proposals and routes"}
-                                 : explain(closed, remote);
+  const auto why = child_error_ ? why_no_tunnel(*child_error_) : explain(closed, remote);
   log::info("session_closed", {{"reason", to_string(closed.reason)}, {"detail", closed.detail}});
   drop_session();
   if (state_ == State::closing) {
@@ -243,9 +260,7 @@ void Connector::on_closed(const ike::Closed& closed) {
     return;
   }
   if (served) {
-    announce("reconnecting: " + (closed.reason == ike::CloseReason::timeout
-                                     ? "the headend at " + remote.to_string() + " does not answer"
-                                     : std::string{to_string(closed.reason)}));
+    announce("reconnecting: " + why_lost(closed, remote));
     retry_later(why, closed.reason == ike::CloseReason::timeout);
     return;
   }
