@@ -20,7 +20,8 @@ Bytes spi_octets(IkeSpi spi) {
 void SessionCore::send_rekey_ike(IkeSa& sa, const Task& task, Instant now) {
   const auto method = task.key_exchange ? task.key_exchange : std::optional{sa.suite.key_exchange};
   auto generated = crypto::KeyExchange::generate(*method);
-  if (!generated) {
+  // A peer that rekeyed again and again has to wait: what it deletes is gone in seconds.
+  if (!generated || ikes_.size() >= kMaxIkeSas) {
     sa.rekey_at = now + ike_retry_;
     return;
   }
@@ -46,8 +47,9 @@ void SessionCore::process_rekey_ike_request(IkeSa& sa, OpenedMessage& message, c
   const bool another = std::any_of(ikes_.begin(), ikes_.end(), [&](const auto& other) {
     return other.get() != &sa && other->state.is(IkeSaState::standby) && !other->remove_at;
   });
+  const std::size_t ours = std::holds_alternative<RekeyIkeRequest>(sa.request) ? 1 : 0;  // that may come of it
   if (!state_.is(SessionState::established) || !sa.state.is(IkeSaState::active) || child_exchange || another ||
-      ikes_.size() >= kMaxIkeSas) {
+      ikes_.size() + ours >= kMaxIkeSas) {
     return refuse(NotifyType::temporary_failure);
   }
   const auto chosen = choose_ike(config_->ike_proposals, parsed->proposals, true);
