@@ -2,12 +2,11 @@
 // these tables; a test keeps the two alike.
 #pragma once
 
-#include <algorithm>
 #include <array>
-#include <cassert>
-#include <cstddef>
 #include <cstdint>
 #include <string_view>
+
+#include "common/base/state_table.h"
 
 namespace switchback::ike {
 
@@ -42,14 +41,6 @@ enum class ChildState : std::uint8_t {
   lingering,  // deleted for IKE; its inbound side receives what was under way
   gone,
 };
-
-template <class State>
-struct Transition {
-  State from, to;
-};
-// clang 14, which builds the fuzz targets, does not deduce for aggregates.
-template <class State>
-Transition(State, State) -> Transition<State>;
 
 inline constexpr std::array kSessionTransitions{
     Transition{SessionState::idle, SessionState::init_sent},
@@ -89,10 +80,6 @@ inline constexpr std::array kChildTransitions{
     Transition{ChildState::deleting, ChildState::gone},      Transition{ChildState::lingering, ChildState::gone},
 };
 
-template <class State, std::size_t N>
-[[nodiscard]] constexpr bool allowed(const std::array<Transition<State>, N>& table, State from, State to) noexcept {
-  return std::any_of(table.begin(), table.end(), [&](const auto& row) { return row.from == from && row.to == to; });
-}
 [[nodiscard]] constexpr bool may_follow(SessionState from, SessionState to) noexcept {
   return allowed(kSessionTransitions, from, to);
 }
@@ -102,26 +89,6 @@ template <class State, std::size_t N>
 [[nodiscard]] constexpr bool may_follow(ChildState from, ChildState to) noexcept {
   return allowed(kChildTransitions, from, to);
 }
-
-/// A state that changes only along its table: the one place where transitions are checked.
-template <class State>
-class Tracked {
- public:
-  explicit constexpr Tracked(State initial) noexcept : state_{initial} {}
-  constexpr void enter(State next) noexcept {
-    assert(may_follow(state_, next));
-    state_ = next;
-  }
-  [[nodiscard]] constexpr State get() const noexcept { return state_; }
-  [[nodiscard]] constexpr bool is(State state) const noexcept { return state_ == state; }
-  template <class... States>
-  [[nodiscard]] constexpr bool any_of(States... states) const noexcept {
-    return ((state_ == states) || ...);
-  }
-
- private:
-  State state_;
-};
 
 [[nodiscard]] std::string_view to_string(SessionState state) noexcept;
 [[nodiscard]] std::string_view to_string(IkeSaState state) noexcept;

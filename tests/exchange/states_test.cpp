@@ -7,6 +7,7 @@
 
 #include "common/ike/states.h"
 
+using namespace switchback;
 using namespace switchback::ike;
 
 namespace {
