@@ -1,19 +1,12 @@
 // Packets of any content, the MTU in front. Only the MSS option and the checksum of a SYN may change, and only down.
-#include <cstdlib>
 
 #include "common/packet/ip.h"
 #include "common/packet/mss.h"
+#include "tests/fuzz/require.h"
 
 using namespace switchback;
 using namespace switchback::packet;
-
-namespace {
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
-
-}  // namespace
+using switchback::test::require;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return 0;

@@ -1,19 +1,16 @@
 // A batch of packets of any content, each behind a 16-bit length: every octet comes out once, and what was merged can
 // be segmented into as many packets again.
 #include <algorithm>
-#include <cstdlib>
 
 #include "common/packet/ip.h"
 #include "common/packet/offload.h"
+#include "tests/fuzz/require.h"
 
 using namespace switchback;
 using namespace switchback::packet;
+using switchback::test::require;
 
 namespace {
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
 
 constexpr std::size_t kMaxBatch = 64;
 

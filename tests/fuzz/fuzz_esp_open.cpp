@@ -1,20 +1,17 @@
 // Packets of any content to an inbound SA. The first octet chooses what the rest is: ESP as it came off the wire
 // (all of it forged), or what a malicious peer with the right keys put inside an authentic packet.
 #include <algorithm>
-#include <cstdlib>
 
 #include "common/esp/codec.h"
 #include "common/packet/ip.h"
 #include "common/packet/pool.h"
+#include "tests/fuzz/require.h"
 
 using namespace switchback;
 using namespace switchback::esp;
+using switchback::test::require;
 
 namespace {
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
 
 // Passes everything as authentic, so that the fuzzer reaches what lies behind the tag.
 class Open final : public crypto::Aead {

@@ -1,6 +1,5 @@
 // A whole message in clear: header, chain and every payload parser, the choice from its offers, and what a headend
 // asks of an IKE_SA_INIT request before it keeps state.
-#include <cstdlib>
 
 #include "common/ike/cookie.h"
 #include "common/ike/fragment.h"
@@ -14,15 +13,13 @@
 #include "common/ike/payload_sa.h"
 #include "common/ike/payload_ts.h"
 #include "common/ike/proposal.h"
+#include "tests/fuzz/require.h"
 
 using namespace switchback;
 using namespace switchback::ike;
+using switchback::test::require;
 
 namespace {
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
 
 Bytes body_of(const ChainBuilder& chain) {
   const auto payloads = parse_payloads(chain.view(), chain.first());

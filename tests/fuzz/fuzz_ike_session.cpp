@@ -1,23 +1,20 @@
 // A whole pair of IKE sessions under a script made of the input: deliveries, losses, replays, mutations, raw octets,
 // payload chains sealed with the right keys, commands and time. Whatever comes, nothing may crash or stop time, and
 // what is held stays bounded.
-#include <cstdlib>
 
 #include "common/base/wire_reader.h"
 #include "common/ike/sk_payload.h"
+#include "tests/fuzz/require.h"
 #include "tests/support/session_pair.h"
 
 using namespace switchback;
 using namespace switchback::test;
+using switchback::test::require;
 using namespace std::chrono_literals;
 
 namespace {
 
 constexpr int kMaxOperations = 96;
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
 
 struct Script {
   explicit Script(ByteView input, bool mobike) : in{input}, pair{config(mobike)} { pair.record = true; }

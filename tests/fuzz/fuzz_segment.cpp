@@ -1,20 +1,13 @@
 // Whatever a TUN could hand over: virtio header and packet. What comes out must be consistent and checksummed.
-#include <cstdlib>
 
 #include "common/packet/checksum.h"
 #include "common/packet/ip.h"
 #include "common/packet/offload.h"
+#include "tests/fuzz/require.h"
 
 using namespace switchback;
 using namespace switchback::packet;
-
-namespace {
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
-
-}  // namespace
+using switchback::test::require;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static PacketPool pool{8};

@@ -1,19 +1,12 @@
 // Any datagram, on either port: classified within its bounds; and what a TUN might hand over, answered by ICMP.
-#include <cassert>
-#include <cstdlib>
-
 #include "common/packet/ip.h"
+#include "tests/fuzz/require.h"
 #include "transports/dataplane/too_big.h"
 #include "transports/udp/framing.h"
 
 using namespace switchback;
 using namespace switchback::transports;
-
-namespace {
-void require(bool holds) {
-  if (!holds) std::abort();
-}
-}  // namespace
+using switchback::test::require;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const ByteView input{data, size};
