@@ -1,0 +1,238 @@
+#include "common/path/control.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "common/base/wire_writer.h"
+
+namespace switchback::path {
+namespace {
+
+constexpr std::uint8_t kFlagTcpView = 0x01;
+constexpr std::uint8_t kFlagHolesOmitted = 0x02;
+constexpr std::uint8_t kLastRole = 2;
+
+bool read_claim(WireReader& reader, Claim& claim) {
+  claim.decision = reader.u32be();
+  const auto role = reader.u8();
+  claim.role = Role{role};
+  return role <= kLastRole;
+}
+
+void write_claim(WireWriter& writer, const Claim& claim) {
+  writer.u32be(claim.decision);
+  writer.u8(static_cast<std::uint8_t>(claim.role));
+}
+
+/// Runs from the newest to the oldest, below `highest`, with something received between any two.
+bool plausible(std::span<const Hole> holes, std::uint64_t highest) {
+  std::uint64_t newer_end = 0;  // distance from `highest` at which the hole before this one began
+  for (const auto& hole : holes) {
+    if (hole.length == 0 || hole.below >= highest) return false;  // sequence number 0 is never sent
+    if (hole.below < hole.length) return false;                   // would cover `highest`, which was received
+    const std::uint64_t last = hole.below - hole.length + std::uint64_t{1};  // distance of the run's last number
+    if (last <= newer_end + (newer_end == 0 ? 0U : 1U)) return false;
+    newer_end = hole.below;
+  }
+  return true;
+}
+
+Result<ControlMessage, ParseError> parse_probe(WireReader& reader) {
+  Probe probe;
+  probe.id = reader.u64be();
+  probe.sent_at_us = reader.u64be();
+  probe.sent_count = reader.u64be();
+  const bool role_known = read_claim(reader, probe.claim);
+  const auto reserved = reader.bytes(3);
+  if (!reader.ok() || !reader.at_end()) return fail(ParseErrc::bad_length, reader.offset());
+  if (!role_known || std::any_of(reserved.begin(), reserved.end(), [](auto octet) { return octet != 0; })) {
+    return fail(ParseErrc::bad_value, reader.offset() - 4);
+  }
+  return probe;
+}
+
+Result<ControlMessage, ParseError> parse_probe_answer(WireReader& reader) {
+  ProbeAnswer answer;
+  answer.id = reader.u64be();
+  answer.probe_sent_at_us = reader.u64be();
+  answer.received_at_us = reader.u64be();
+  answer.answered_at_us = reader.u64be();
+  answer.received_count = reader.u64be();
+  answer.decision = reader.u32be();
+  const auto reserved = reader.u32be();
+  if (!reader.ok() || !reader.at_end()) return fail(ParseErrc::bad_length, reader.offset());
+  if (reserved != 0) return fail(ParseErrc::bad_value, reader.offset() - 4);
+  return answer;
+}
+
+TcpView parse_tcp_view(WireReader& reader) {
+  TcpView view;
+  view.received_octets = reader.u64be();
+  view.highest_octet = reader.u64be();
+  view.acknowledged_octets = reader.u64be();
+  view.window = reader.u32be();
+  view.duplicate_acks = reader.u32be();
+  view.resets = reader.u32be();
+  view.fins = reader.u32be();
+  view.resegmented = reader.u32be();
+  return view;
+}
+
+Result<ControlMessage, ParseError> parse_report(WireReader& reader) {
+  Report report;
+  report.number = reader.u32be();
+  report.spi = Spi{reader.u32be()};
+  report.highest = reader.u64be();
+  report.received_count = reader.u64be();
+  report.received_octets = reader.u64be();
+  report.peer_sent_count = reader.u64be();
+  report.received_then = reader.u64be();
+  report.sent_count = reader.u64be();
+  report.quiet_us = reader.u32be();
+  const bool role_known = read_claim(reader, report.claim);
+  const auto flags = reader.u8();
+  const std::size_t holes = reader.u8();
+  const auto reserved = reader.u8();
+  const auto fixed_end = reader.offset();
+  if (!reader.ok()) return fail(ParseErrc::bad_length, fixed_end);
+  if (!role_known || reserved != 0 || (flags & ~(kFlagTcpView | kFlagHolesOmitted)) != 0) {
+    return fail(ParseErrc::bad_value, fixed_end - 4);
+  }
+  if (holes > kMaxHoles) return fail(ParseErrc::too_many, fixed_end - 2);
+  report.holes_omitted = (flags & kFlagHolesOmitted) != 0;
+  report.holes.reserve(holes);
+  for (std::size_t i = 0; i < holes; ++i) {
+    Hole hole;
+    hole.below = reader.u32be();
+    hole.length = reader.u32be();
+    report.holes.push_back(hole);
+  }
+  if ((flags & kFlagTcpView) != 0) report.tcp = parse_tcp_view(reader);
+  if (!reader.ok() || !reader.at_end()) return fail(ParseErrc::bad_length, reader.offset());
+  if (!plausible(report.holes, report.highest)) return fail(ParseErrc::bad_value, fixed_end);
+  return report;
+}
+
+Result<ControlMessage, ParseError> parse_pmtu(WireReader& reader, bool probe, std::size_t body_octets) {
+  const auto id = reader.u64be();
+  const auto packet_octets = reader.u16be();
+  const auto stated = reader.u16be();
+  const auto at = reader.offset();
+  const auto padding = reader.rest();
+  if (!reader.ok()) return fail(ParseErrc::bad_length, at);
+  if (!probe) {
+    if (!padding.empty()) return fail(ParseErrc::bad_length, at);
+    return PmtuAnswer{id, packet_octets, stated};
+  }
+  if (stated != body_octets) return fail(ParseErrc::bad_length, at - 2);
+  if (std::any_of(padding.begin(), padding.end(), [](auto octet) { return octet != 0; })) {
+    return fail(ParseErrc::bad_value, at);
+  }
+  return PmtuProbe{id, packet_octets, stated};
+}
+
+struct Builder {
+  WireWriter& writer;
+
+  void operator()(const Probe& probe) const {
+    writer.u64be(probe.id);
+    writer.u64be(probe.sent_at_us);
+    writer.u64be(probe.sent_count);
+    write_claim(writer, probe.claim);
+    writer.zeros(3);
+  }
+  void operator()(const ProbeAnswer& answer) const {
+    writer.u64be(answer.id);
+    writer.u64be(answer.probe_sent_at_us);
+    writer.u64be(answer.received_at_us);
+    writer.u64be(answer.answered_at_us);
+    writer.u64be(answer.received_count);
+    writer.u32be(answer.decision);
+    writer.zeros(4);
+  }
+  void operator()(const Report& report) const {
+    assert(report.holes.size() <= kMaxHoles && plausible(report.holes, report.highest));
+    writer.u32be(report.number);
+    writer.u32be(report.spi.value);
+    writer.u64be(report.highest);
+    writer.u64be(report.received_count);
+    writer.u64be(report.received_octets);
+    writer.u64be(report.peer_sent_count);
+    writer.u64be(report.received_then);
+    writer.u64be(report.sent_count);
+    writer.u32be(report.quiet_us);
+    write_claim(writer, report.claim);
+    writer.u8(
+        static_cast<std::uint8_t>((report.tcp ? kFlagTcpView : 0U) | (report.holes_omitted ? kFlagHolesOmitted : 0U)));
+    writer.u8(static_cast<std::uint8_t>(report.holes.size()));
+    writer.u8(0);
+    for (const auto& hole : report.holes) {
+      writer.u32be(hole.below);
+      writer.u32be(hole.length);
+    }
+    if (!report.tcp) return;
+    writer.u64be(report.tcp->received_octets);
+    writer.u64be(report.tcp->highest_octet);
+    writer.u64be(report.tcp->acknowledged_octets);
+    writer.u32be(report.tcp->window);
+    writer.u32be(report.tcp->duplicate_acks);
+    writer.u32be(report.tcp->resets);
+    writer.u32be(report.tcp->fins);
+    writer.u32be(report.tcp->resegmented);
+  }
+  void operator()(const PmtuProbe& probe) const {
+    assert(probe.body_octets >= kPmtuOctets && probe.body_octets <= kMaxControlOctets);
+    writer.u64be(probe.id);
+    writer.u16be(probe.packet_octets);
+    writer.u16be(probe.body_octets);
+    writer.zeros(probe.body_octets - kPmtuOctets);
+  }
+  void operator()(const PmtuAnswer& answer) const {
+    writer.u64be(answer.id);
+    writer.u16be(answer.packet_octets);
+    writer.u16be(answer.body_octets);
+  }
+};
+
+constexpr std::array kTypeOfAlternative{ControlType::probe, ControlType::probe_answer, ControlType::report,
+                                        ControlType::pmtu_probe, ControlType::pmtu_answer};
+static_assert(kTypeOfAlternative.size() == std::variant_size_v<ControlMessage>);
+
+}  // namespace
+
+bool is_control(ByteView body) noexcept {
+  return body.size() >= kControlHeaderOctets && same_bytes(body.first(kControlMagic.size()), kControlMagic);
+}
+
+Result<ControlMessage, ParseError> parse_control(ByteView body) {
+  WireReader reader{body};
+  const auto magic = reader.bytes(kControlMagic.size());
+  const auto version = reader.u8();
+  const auto type = ControlType{reader.u8()};
+  const auto length = reader.u16be();
+  if (!reader.ok()) return fail(ParseErrc::truncated, reader.offset());
+  if (!same_bytes(magic, kControlMagic)) return fail(ParseErrc::bad_value, 0);
+  if (version != kControlVersion) return fail(ParseErrc::unsupported, 4);
+  if (length != body.size() || length > kMaxControlOctets) return fail(ParseErrc::bad_length, 6);
+  switch (type) {
+    case ControlType::probe: return parse_probe(reader);
+    case ControlType::probe_answer: return parse_probe_answer(reader);
+    case ControlType::report: return parse_report(reader);
+    case ControlType::pmtu_probe: return parse_pmtu(reader, true, body.size());
+    case ControlType::pmtu_answer: return parse_pmtu(reader, false, body.size());
+  }
+  return fail(ParseErrc::unsupported, 5);
+}
+
+void build_control(const ControlMessage& message, Bytes& out) {
+  const auto start = out.size();
+  WireWriter writer{out};
+  writer.bytes(kControlMagic);
+  writer.u8(kControlVersion);
+  writer.u8(static_cast<std::uint8_t>(kTypeOfAlternative[message.index()]));
+  writer.u16be(0);
+  std::visit(Builder{writer}, message);
+  writer.patch_length_u16be(start + 6, start);
+}
+
+}  // namespace switchback::path

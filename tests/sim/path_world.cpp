@@ -1,0 +1,318 @@
+#include "tests/sim/path_world.h"
+
+#include <algorithm>
+
+namespace switchback::test {
+
+using namespace path;
+using namespace std::chrono_literals;
+
+SelectorConfig PathWorld::default_config() {
+  SelectorConfig config;
+  for (const auto transport :
+       {TransportKind::udp, TransportKind::esp, TransportKind::ctcp, TransportKind::tls, TransportKind::tcp}) {
+    config.candidates.push_back({transport, IpFamily::v4});
+  }
+  config.network = NetworkId{7};
+  return config;
+}
+
+PathWorld::PathWorld(std::uint64_t seed, SelectorConfig config, History history)
+    : random{seed}, selector{std::move(config), std::move(history)} {
+  for (auto& one : links_) {
+    one.delay = std::chrono::milliseconds{1 + random.below(60)};
+    one.working_since = clock.now();
+  }
+  last_out = last_in = clock.now();
+}
+
+void PathWorld::start() {
+  traffic_since_ = last_out = last_in = clock.now();
+  selector.handle_start(clock.now());
+  next_tick_ = clock.now() + kTick;
+  settle();
+}
+
+void PathWorld::cut(TransportKind transport, bool out, bool in, bool says_so) {
+  auto& one = link(transport);
+  if (out) one.up_out = false;
+  if (in) one.up_in = false;
+  one.refuses = says_so;
+  if (!says_so) return;
+  for (auto& [id, flow] : flows_) {
+    if (flow.transport != transport || flow.closed) continue;
+    const bool tcp_like = transport != TransportKind::udp && transport != TransportKind::esp;
+    selector.handle_signal(id, tcp_like ? Signal::reset : Signal::unreachable, 1, clock.now());
+  }
+  settle();
+}
+
+void PathWorld::heal(TransportKind transport) {
+  auto& one = link(transport);
+  const bool worked = one.works();
+  one.up_out = one.up_in = true;
+  one.refuses = false;
+  one.loss = 0;
+  if (!worked) one.working_since = clock.now();
+}
+
+void PathWorld::lossy(TransportKind transport, double loss) {
+  auto& one = link(transport);
+  const bool worked = one.works();
+  one.loss = loss;
+  if (!worked && one.works()) one.working_since = clock.now();
+}
+
+void PathWorld::rebind_nat() {
+  for (auto& [id, flow] : flows_) {
+    if (flow.transport == TransportKind::udp || flow.transport == TransportKind::esp) {
+      flow.unmapped = true;
+    } else {
+      flow.broken = true;
+    }
+  }
+}
+
+void PathWorld::kill_active() {
+  const auto active = selector.active();
+  if (!active) return;
+  const auto transport = flows_[*active].transport;
+  if (transport != TransportKind::tls && transport != TransportKind::tcp) return;
+  flows_[*active].broken = true;
+  selector.handle_path_failed(*active, clock.now());
+  settle();
+}
+
+bool PathWorld::any_works() const {
+  return std::any_of(links_.begin(), links_.end(), [](const Link& one) { return one.works(); });
+}
+
+std::optional<TransportKind> PathWorld::active_transport() const {
+  const auto active = selector.active();
+  if (!active) return std::nullopt;
+  return flows_.at(*active).transport;
+}
+
+void PathWorld::send(bool out, PathId id, Kind kind, std::uint64_t number, Bytes body) {
+  auto& flow = flows_[id];
+  const auto& one = links_[static_cast<std::size_t>(flow.transport)];
+  const bool esp = kind == Kind::data || kind == Kind::control;
+  if (esp) ++(out ? flow.sent_out : flow.sent_in);
+  if (kind == Kind::data && out) ++flow.data_out;
+  if (flow.closed || flow.broken) return;
+  if (out && kind == Kind::open && one.refuses) {
+    flying_.push({clock.now() + one.delay, order_++, false, id, Kind::refused, 0, {}});
+    return;
+  }
+  if (out) flow.unmapped = flow.unmapped && !one.up_out;
+  if (!out && flow.unmapped) return;
+  if (out ? !one.up_out : !one.up_in) return;
+  if (random.chance(one.loss)) return;
+  const auto jitter =
+      one.jitter == Duration::zero()
+          ? Duration::zero()
+          : Duration{static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(one.jitter.count())))};
+  flying_.push({clock.now() + one.delay + jitter, order_++, out, id, kind, number, std::move(body)});
+}
+
+void PathWorld::send_control(bool out, PathId id, const ControlMessage& message) {
+  Bytes body;
+  build_control(message, body);
+  send(out, id, Kind::control, 0, std::move(body));
+}
+
+void PathWorld::tick() {
+  ++ticks_;
+  const auto now = clock.now();
+  for (auto& [id, flow] : flows_) {
+    if (flow.closed || flow.open) continue;
+    if (ticks_ % 5 == 0) send(true, id, Kind::open);
+  }
+  if (authenticating_ && ticks_ % 10 == 0) send(true, *authenticating_, Kind::auth);
+  if (traffic) {
+    ++number_out_;
+    ++number_in_;
+    if (sending_) send(true, *sending_, Kind::data, number_out_);
+    if (twin_) send(true, *twin_, Kind::data, number_out_);
+    if (follower.in_use()) send(false, *follower.in_use(), Kind::data, number_in_);
+    if (follower.twin()) send(false, *follower.twin(), Kind::data, number_in_);
+  } else {
+    traffic_since_ = now;
+  }
+  if (ticks_ % 5 == 0) {  // reports, while data comes
+    for (auto& [id, flow] : flows_) {
+      if (flow.closed || flow.octets_out == flow.reported) continue;
+      flow.reported = flow.octets_out;
+      Report report;
+      report.number = ++flow.reports;
+      report.spi = Spi{0x1000};
+      report.highest = std::max<std::uint64_t>(flow.got_out, 1);
+      report.received_count = flow.got_out;
+      report.received_octets = flow.octets_out;
+      report.peer_sent_count = flow.heard_sent;
+      report.received_then = flow.got_then;
+      report.sent_count = flow.sent_in;
+      send_control(false, id, report);
+    }
+  }
+  for (auto& [id, flow] : flows_) {
+    if (flow.closed || !flow.open || !traffic) continue;
+    selector.handle_activity(id, {flow.data_out, flow.got_in, flow.got_in * 1000}, now);
+  }
+  check();
+}
+
+void PathWorld::control_at_headend(PathId id, Flow& flow, const ControlMessage& message) {
+  const auto* probe = std::get_if<Probe>(&message);
+  if (probe == nullptr) return;
+  flow.heard_sent = probe->sent_count;
+  flow.got_then = flow.got_out;
+  (void)follower.handle_claim(id, probe->claim);
+  ProbeAnswer answer;
+  answer.id = probe->id;
+  answer.probe_sent_at_us = probe->sent_at_us;
+  answer.received_count = flow.got_out;
+  answer.decision = follower.decision();
+  send_control(false, id, answer);
+}
+
+void PathWorld::deliver(const Message& message) {
+  auto& flow = flows_[message.path];
+  if (flow.closed) return;
+  const auto now = clock.now();
+  const bool esp = message.kind == Kind::data || message.kind == Kind::control;
+  if (esp) ++(message.out ? flow.got_out : flow.got_in);
+  switch (message.kind) {
+    case Kind::open: send(false, message.path, Kind::open_ok); break;
+    case Kind::open_ok:
+      if (flow.open) break;
+      flow.open = true;
+      selector.handle_path_opened(message.path, now);
+      break;
+    case Kind::refused:
+      if (!flow.open) selector.handle_path_failed(message.path, now);
+      break;
+    case Kind::auth: send(false, message.path, Kind::auth_ok); break;
+    case Kind::auth_ok:
+      authenticating_.reset();
+      authenticated_ = true;
+      selector.handle_authenticated(message.path, now);
+      break;
+    case Kind::data:
+      if (message.out) flow.octets_out += 1000;
+      if (message.number > (message.out ? newest_out_ : newest_in_)) {
+        (message.out ? newest_out_ : newest_in_) = message.number;
+        (message.out ? last_out : last_in) = now;
+      }
+      break;
+    case Kind::control: {
+      const auto parsed = parse_control(message.body);
+      if (!parsed) {
+        broken = "a control message did not parse";
+        return;
+      }
+      if (message.out) {
+        control_at_headend(message.path, flow, *parsed);
+      } else if (const auto* answer = std::get_if<ProbeAnswer>(&*parsed)) {
+        selector.handle_probe_answer(message.path, *answer, now);
+      } else if (const auto* report = std::get_if<Report>(&*parsed)) {
+        selector.handle_report(message.path, *report, flow.got_in, now);
+      }
+      break;
+    }
+  }
+}
+
+void PathWorld::drain() {
+  while (const auto action = selector.poll_action()) {
+    if (const auto* open = std::get_if<OpenPath>(&*action)) {
+      flows_[open->path].transport = open->candidate.transport;
+      send(true, open->path, Kind::open);
+      if (!next_tick_) next_tick_ = clock.now() + kTick;
+    } else if (const auto* close = std::get_if<ClosePath>(&*action)) {
+      flows_[close->path].closed = true;
+      follower.handle_closed(close->path);
+      if (authenticating_ == close->path) authenticating_.reset();
+      if (sending_ == close->path || twin_ == close->path) broken = "a path was closed that data goes on";
+    } else if (const auto* auth = std::get_if<Authenticate>(&*action)) {
+      authenticating_ = auth->path;
+      send(true, auth->path, Kind::auth);
+    } else if (const auto* probe = std::get_if<SendProbe>(&*action)) {
+      if (!authenticated_) broken = "a probe before the session is authenticated";
+      send_control(true, probe->path, Probe{probe->id, 0, flows_[probe->path].sent_out, probe->claim});
+    } else if (const auto* move = std::get_if<MoveTo>(&*action)) {
+      sending_ = move->path;
+      if (move->from) move_times_.push_back(clock.now());
+    } else if (const auto* start = std::get_if<StartTwin>(&*action)) {
+      if (twin_) broken = "two twins";
+      twin_ = start->path;
+      ++twins;
+    } else if (const auto* stop = std::get_if<StopTwin>(&*action)) {
+      if (twin_ != stop->path) broken = "a twin was stopped that was none";
+      twin_.reset();
+    }
+  }
+  while (const auto event = selector.poll_event()) {
+    ++events;
+    if (event->kind == EventKind::suspected) ++suspicions;
+    if (event->kind == EventKind::moved && event->from) moves.push_back(*event);
+    if (describe(*event).empty()) broken = "an event without a text";
+  }
+}
+
+/// After an input: everything is drained, and nothing that is due is left.
+void PathWorld::settle() {
+  drain();
+  const auto deadline = selector.next_deadline();
+  if (deadline && *deadline <= clock.now()) {
+    selector.handle_deadline(clock.now());
+    drain();
+    const auto again = selector.next_deadline();
+    if (again && *again <= clock.now()) broken = "a deadline that is never dealt with";
+  }
+}
+
+void PathWorld::check() {
+  const auto now = clock.now();
+  std::erase_if(move_times_, [&](Instant at) { return now - at > 60s; });
+  most_moves = std::max(most_moves, static_cast<std::uint32_t>(move_times_.size()));
+  if (!traffic) return;
+  Instant since = now;
+  for (const auto& one : links_) {
+    if (one.works()) since = std::min(since, one.working_since);
+  }
+  since = std::max(since, traffic_since_);
+  for (const auto last : {last_out, last_in}) longest_stuck = std::max(longest_stuck, now - std::max(last, since));
+}
+
+void PathWorld::run_until(Instant end) {
+  if (traffic && !next_tick_) next_tick_ = clock.now() + kTick;
+  while (broken.empty()) {
+    auto next = earliest(selector.next_deadline(), next_tick_);
+    if (!flying_.empty()) next = earliest(next, flying_.top().due);
+    if (!next || *next > end) break;
+    clock.advance_to(*next);
+    if (!flying_.empty() && flying_.top().due <= clock.now()) {
+      const auto message = flying_.top();
+      flying_.pop();
+      deliver(message);
+    } else if (next_tick_ && *next_tick_ <= clock.now()) {
+      tick();
+      const bool busy = traffic || authenticating_ || std::any_of(flows_.begin(), flows_.end(), [](const auto& flow) {
+                          return !flow.second.open && !flow.second.closed;
+                        });
+      if (busy) {
+        next_tick_ = clock.now() + kTick;
+      } else {
+        next_tick_.reset();
+      }
+    } else {
+      selector.handle_deadline(clock.now());
+    }
+    settle();
+    std::erase_if(flows_, [&](const auto& flow) { return flow.second.closed && flows_.size() > 100; });
+  }
+  clock.advance_to(end);
+}
+
+}  // namespace switchback::test

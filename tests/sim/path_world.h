@@ -1,0 +1,114 @@
+// Five abstract paths between a selector and a headend that follows it, in virtual time: cuts of each kind, losses,
+// jitter, NATs that forget, restorals. The messages on them are real control messages.
+#pragma once
+
+#include <array>
+#include <map>
+#include <queue>
+#include <string>
+#include <vector>
+
+#include "common/path/follower.h"
+#include "common/path/selector.h"
+#include "tests/support/seeded_random.h"
+#include "tests/support/virtual_clock.h"
+
+namespace switchback::test {
+
+struct Link {
+  bool up_out = true, up_in = true;  // client to headend, headend to client
+  bool refuses = false;              // a cut that says so: RST or ICMP
+  double loss = 0;                   // each direction
+  Duration delay = std::chrono::milliseconds{10};
+  Duration jitter{};
+  Instant working_since{};
+  [[nodiscard]] bool works() const noexcept { return up_out && up_in && loss <= 0.1; }
+};
+
+class PathWorld {
+ public:
+  static constexpr std::size_t kLinks = path::kTransportKinds;
+  static constexpr Duration kTick = std::chrono::milliseconds{50};
+
+  explicit PathWorld(std::uint64_t seed, path::SelectorConfig config = default_config(), path::History history = {});
+  [[nodiscard]] static path::SelectorConfig default_config();
+
+  void start();
+  void run_until(Instant end);
+  void run_for(Duration time) { run_until(clock.now() + time); }
+
+  [[nodiscard]] Link& link(path::TransportKind transport) { return links_[static_cast<std::size_t>(transport)]; }
+  void cut(path::TransportKind transport, bool out, bool in, bool says_so);
+  void heal(path::TransportKind transport);
+  void lossy(path::TransportKind transport, double loss);
+  /// UDP and ESP: the headend's packets are lost until the client sends. The TCP-like: the flow is gone for good.
+  void rebind_nat();
+  /// The kernel's connection of the path in use is closed, where it has one.
+  void kill_active();
+  [[nodiscard]] bool any_works() const;
+  [[nodiscard]] std::optional<path::TransportKind> active_transport() const;
+
+  VirtualClock clock;
+  SeededRandom random;
+  path::Selector selector;
+  path::Follower follower;
+  bool traffic = true;
+
+  // What was seen.
+  Instant last_out, last_in;     // new data that arrived, each direction
+  Duration longest_stuck{};      // without data in a direction although some link worked all that time
+  std::uint32_t most_moves = 0;  // within any 60 s
+  std::uint64_t suspicions = 0, twins = 0, events = 0;
+  std::string broken;  // an invariant that did not hold; empty is good
+  std::vector<path::Event> moves;
+
+ private:
+  enum class Kind : std::uint8_t { open, open_ok, refused, auth, auth_ok, data, control };
+  struct Message {
+    Instant due;
+    std::uint64_t order = 0;
+    bool out = true;
+    path::PathId path;
+    Kind kind = Kind::data;
+    std::uint64_t number = 0;
+    Bytes body;
+  };
+  struct Later {
+    bool operator()(const Message& a, const Message& b) const noexcept {
+      return a.due != b.due ? a.due > b.due : a.order > b.order;
+    }
+  };
+  struct Flow {  // both ends' view of one path
+    path::TransportKind transport{};
+    bool open = false, closed = false;
+    bool broken = false;    // a NAT forgot it, and no packet brings it back
+    bool unmapped = false;  // a NAT forgot it; the next packet from inside brings it back
+    std::uint64_t sent_out = 0, got_out = 0, octets_out = 0, data_out = 0;  // client to headend
+    std::uint64_t sent_in = 0, got_in = 0;
+    std::uint64_t heard_sent = 0, got_then = 0;  // what the headend last heard of sent_out
+    std::uint64_t reported = 0;
+    std::uint32_t reports = 0;
+  };
+
+  void tick();
+  void drain();
+  void settle();
+  void send(bool out, path::PathId id, Kind kind, std::uint64_t number = 0, Bytes body = {});
+  void send_control(bool out, path::PathId id, const path::ControlMessage& message);
+  void deliver(const Message& message);
+  void control_at_headend(path::PathId id, Flow& flow, const path::ControlMessage& message);
+  void check();
+
+  std::array<Link, kLinks> links_{};
+  std::map<path::PathId, Flow> flows_;
+  std::priority_queue<Message, std::vector<Message>, Later> flying_;
+  std::uint64_t order_ = 0, number_out_ = 0, number_in_ = 0, newest_out_ = 0, newest_in_ = 0;
+  std::optional<path::PathId> sending_, twin_, authenticating_;
+  bool authenticated_ = false;
+  std::optional<Instant> next_tick_;
+  unsigned ticks_ = 0;
+  Instant traffic_since_{};
+  std::vector<Instant> move_times_;
+};
+
+}  // namespace switchback::test
