@@ -2,12 +2,11 @@
 // test keeps the two alike.
 #pragma once
 
-#include <algorithm>
 #include <array>
-#include <cassert>
-#include <cstddef>
 #include <cstdint>
 #include <string_view>
+
+#include "common/base/state_table.h"
 
 namespace switchback::path {
 
@@ -33,14 +32,6 @@ enum class PathState : std::uint8_t {
   grace,       // left for another; still receives
   gone,
 };
-
-template <class State>
-struct Transition {
-  State from, to;
-};
-// clang 14, which builds the fuzz targets, does not deduce for aggregates.
-template <class State>
-Transition(State, State) -> Transition<State>;
 
 inline constexpr std::array kSelectorTransitions{
     Transition{SelectorState::idle, SelectorState::racing},
@@ -71,36 +62,12 @@ inline constexpr std::array kPathTransitions{
     Transition{PathState::stalled, PathState::gone},     Transition{PathState::grace, PathState::gone},
 };
 
-template <class State, std::size_t N>
-[[nodiscard]] constexpr bool allowed(const std::array<Transition<State>, N>& table, State from, State to) noexcept {
-  return std::any_of(table.begin(), table.end(), [&](const auto& row) { return row.from == from && row.to == to; });
-}
 [[nodiscard]] constexpr bool may_follow(SelectorState from, SelectorState to) noexcept {
   return allowed(kSelectorTransitions, from, to);
 }
 [[nodiscard]] constexpr bool may_follow(PathState from, PathState to) noexcept {
   return allowed(kPathTransitions, from, to);
 }
-
-/// A state that changes only along its table.
-template <class State>
-class Tracked {
- public:
-  explicit constexpr Tracked(State initial) noexcept : state_{initial} {}
-  constexpr void enter(State next) noexcept {
-    assert(may_follow(state_, next));
-    state_ = next;
-  }
-  [[nodiscard]] constexpr State get() const noexcept { return state_; }
-  [[nodiscard]] constexpr bool is(State state) const noexcept { return state_ == state; }
-  template <class... States>
-  [[nodiscard]] constexpr bool any_of(States... states) const noexcept {
-    return ((state_ == states) || ...);
-  }
-
- private:
-  State state_;
-};
 
 [[nodiscard]] std::string_view to_string(SelectorState state) noexcept;
 [[nodiscard]] std::string_view to_string(PathState state) noexcept;
