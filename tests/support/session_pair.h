@@ -1,6 +1,7 @@
 // Two IKE sessions, their shells in a few lines, and a network between them, all in virtual time.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -36,8 +37,8 @@ struct End {
   std::optional<ike::Closed> closed;
   std::vector<ike::NotifyType> child_failures;
   std::vector<ike::PathChanged> moves;
-  std::vector<ike::IkeKeylog> keylog;
-  std::set<Spi> first_seen;  // inbound SAs that have carried a packet
+  std::deque<ike::IkeKeylog> keylog;  // whose elements stay where they are
+  std::set<Spi> first_seen;           // inbound SAs that have carried a packet
   std::set<IkeSpi> ike_spis;
   unsigned ike_rekeys = 0;
   unsigned installs = 0;
