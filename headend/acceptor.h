@@ -41,7 +41,9 @@ class Acceptor {
 
   /// For datagrams whose own_spi() is no session's.
   [[nodiscard]] Decision decide(ByteView datagram, const AddressPair& path, Instant now);
-  [[nodiscard]] std::optional<Bytes> unknown_esp(Spi spi, Instant now) { return gate_.unknown_esp(spi, now); }
+  [[nodiscard]] std::optional<Bytes> unknown_esp(Spi spi, std::size_t octets, Instant now) {
+    return gate_.unknown_esp(spi, octets, now);
+  }
 
   void opened(SessionTag session, ByteView datagram, const AddressPair& path);
   /// The session is authenticated and no longer counts as half open; duplicates still find it for a minute.

@@ -61,7 +61,7 @@ void SessionHost::handle(transports::DataPlaneEvent& event, Instant now, WallTim
       pump(*live, now);
     }
   } else if (const auto* unknown = std::get_if<transports::UnknownSpi>(&event)) {
-    if (auto hint = acceptor_.unknown_esp(unknown->spi, now)) {
+    if (auto hint = acceptor_.unknown_esp(unknown->spi, unknown->octets, now)) {
       data_plane_.send_ike(unknown->transport, unknown->path, *std::move(hint));
     }
   } else if (const auto* hint = std::get_if<transports::PathHint>(&event)) {

@@ -86,7 +86,10 @@ GateDecision ResponderGate::decide(ByteView datagram, const AddressPair& path, G
   return {GateVerdict::create, {}};
 }
 
-std::optional<Bytes> ResponderGate::unknown_esp(Spi spi, Instant now) {
+std::optional<Bytes> ResponderGate::unknown_esp(Spi spi, std::size_t octets, Instant now) {
+  constexpr std::size_t kNonEspMarkerOctets = 4;
+  constexpr std::size_t kNotifyOctets = 4 + 4 + 4;  // generic header, fixed fields, the SPI as data
+  if (kNonEspMarkerOctets + kHeaderOctets + kNotifyOctets > octets) return std::nullopt;
   if (!answers_.allow(now)) return std::nullopt;
   Header header;
   header.initiator_spi = IkeSpi{public_random<std::uint64_t>(random_)};

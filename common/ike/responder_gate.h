@@ -54,8 +54,9 @@ class ResponderGate {
   /// For a datagram whose header carries no SPI of a session. IKE_SA_INIT requests may create; other requests to
   /// unknown SPIs get INVALID_IKE_SPI, sparingly; everything else is dropped.
   [[nodiscard]] GateDecision decide(ByteView datagram, const AddressPair& path, GateLoad load, Instant now);
-  /// An IKE message that tells an ESP sender of its unknown SPI (RFC 7296 §1.5), rate-limited.
-  [[nodiscard]] std::optional<Bytes> unknown_esp(Spi spi, Instant now);
+  /// An IKE message that tells an ESP sender of its unknown SPI (RFC 7296 §1.5), rate-limited. Nothing if it would be
+  /// longer, with its non-ESP marker, than the packet of `octets` that asks for it: nobody has proven that address.
+  [[nodiscard]] std::optional<Bytes> unknown_esp(Spi spi, std::size_t octets, Instant now);
 
  private:
   [[nodiscard]] bool prefix_allows(const IpAddress& address, Instant now);

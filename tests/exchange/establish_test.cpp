@@ -298,6 +298,12 @@ TEST_CASE("the gate answers strangers sparingly and keeps nothing", "[ike][rfc72
   ike::ChainBuilder sealed;
   sealed.add(ike::PayloadType::encrypted, Bytes(8 + 1 + 16));  // as short as a message of an SA can be
   const auto stranger = ike::build_message(header, sealed);
+  SECTION("ESP for an unknown SPI is answered by nothing longer than itself") {
+    CHECK_FALSE(gate.unknown_esp(Spi{0x4001}, 43, clock.now()));
+    const auto hint = gate.unknown_esp(Spi{0x4001}, 44, clock.now());
+    REQUIRE(hint);
+    CHECK(hint->size() + 4 == 44);  // the non-ESP marker goes in front
+  }
   SECTION("an unknown SPI gets INVALID_IKE_SPI, as long as the budget lasts") {
     const auto decision = gate.decide(stranger, path, {}, clock.now());
     REQUIRE(decision.verdict == ike::GateVerdict::reply);

@@ -103,6 +103,7 @@ struct UnknownSpi {
   TransportId transport = 0;
   AddressPair path;
   Spi spi;
+  std::size_t octets = 0;  // of the ESP packet: an answer must not be longer
 };
 /// A hint by ICMP. At most a few a second.
 struct PathHint {

@@ -69,7 +69,7 @@ void Worker::take_ike(TransportId id, const Packet& packet) {
 
 void Worker::refuse_unknown(TransportId id, Spi spi, std::span<Packet> run, Instant now) {
   counts_.unknown_spi += run.size();
-  if (unknown_spi_.allow(now)) tell(UnknownSpi{id, run[0].path, spi});
+  if (unknown_spi_.allow(now)) tell(UnknownSpi{id, run[0].path, spi, run[0].size()});
   for (auto& packet : run) packet.reset();
 }
 

@@ -332,6 +332,7 @@ TEST_CASE("ESP with an SPI of nobody is counted and told, and a forged packet is
   const auto unknown = pair.headend.event<UnknownSpi>();
   REQUIRE(unknown);
   CHECK(unknown->spi == Spi{0x4001});
+  CHECK(unknown->octets > 100);
   CHECK(unknown->path.remote == pair.client.local[0]);
 
   auto forger = pair.child;
