@@ -40,7 +40,7 @@ Result<void, UserError> check_transports(const ConnectOptions& options, const pr
     return fail_user("--ctcp-mode: this version carries only udp, so there is no ctcp to set up: leave the flag out");
   }
   // A profile may name transports of later versions after udp; without udp there is nothing that we could do.
-  const auto& order = profile.transport_order;
+  const auto& order = profile.transports.order;
   if (options.transport == "auto" && options.order.empty() &&
       std::find(order.begin(), order.end(), "udp") == order.end()) {
     return tl::unexpected(profile.where.error_at("transports.order", "this version carries only udp: add \"udp\""));

@@ -121,13 +121,41 @@ void read_timers(Section s, Timers& out) {
   if (s.read("child_rekey", seconds, 5, 86400)) out.child_rekey.emplace(seconds);
 }
 
-void read_transports(Section s, std::vector<std::string>& out) {
-  if (!s.read("order", out, "[\"udp\"]")) return;
+void read_order(Section& s, std::vector<std::string>& out) {
+  if (!s.read("order", out, "[\"udp\", \"ctcp\"]")) return;
   if (out.empty()) s.wrong("order", "is empty: name at least one transport, for example [\"udp\"]");
-  for (const auto& name : out) {
-    if (std::find(kTransports.begin(), kTransports.end(), name) == kTransports.end()) {
-      s.wrong("order", in_quotes(name) + " is no transport: there are udp, esp, ctcp, tcp and tls");
+  for (auto name = out.begin(); name != out.end(); ++name) {
+    if (std::find(kTransports.begin(), kTransports.end(), *name) == kTransports.end()) {
+      s.wrong("order", in_quotes(*name) + " is no transport: there are udp, esp, ctcp, tcp and tls");
     }
+    if (std::find(out.begin(), name, *name) != name) {
+      s.wrong("order", in_quotes(*name) + " stands there twice: name each transport once");
+    }
+  }
+}
+
+void read_transports(Section s, Transports& out) {
+  read_order(s, out.order);
+  s.read("ctcp_ports", out.ctcp_ports, 1, 65535, kMaxCtcpPorts);
+  s.read("ctcp_mode", out.ctcp_mode, {.example = "\"resilient\""});
+  if (out.ctcp_mode != "resilient" && out.ctcp_mode != "classic") {
+    s.wrong("ctcp_mode", in_quotes(out.ctcp_mode) + " is unknown: use \"resilient\" or \"classic\"");
+  }
+  s.read("tcp_port", out.tcp_port, 1, 65535);
+  s.read("tls_port", out.tls_port, 1, 65535);
+  const auto port_of_ctcp = [&](std::uint16_t port) {
+    return std::find(out.ctcp_ports.begin(), out.ctcp_ports.end(), port) != out.ctcp_ports.end();
+  };
+  if (out.tcp_port == out.tls_port) s.wrong("tls_port", "must differ from tcp_port");
+  if (port_of_ctcp(out.tcp_port)) s.wrong("tcp_port", "must not be one of ctcp_ports");
+  if (port_of_ctcp(out.tls_port)) s.wrong("tls_port", "must not be one of ctcp_ports");
+  std::string name;
+  if (s.read("tls_server_name", name, {.example = "\"vpn.example.org\"", .longest = 253})) {
+    // RFC 6066 §3: an address is no server name.
+    if (!is_host_name(name) || looks_numeric(name)) {
+      s.wrong("tls_server_name", in_quotes(name) + " is no host name: write for example \"vpn.example.org\"");
+    }
+    out.tls_server_name = std::move(name);
   }
 }
 
@@ -150,7 +178,9 @@ void read_all(toml::Document& file, Profile& out) {
   read_tunnel(file.section("tunnel", {"routes", "dns", "mtu", "block_leaks"}), out.tunnel);
   read_crypto(file.section("crypto", {"ike", "esp"}), out.crypto);
   read_timers(file.section("timers", {"ike_rekey", "child_rekey"}), out.timers);
-  read_transports(file.section("transports", {"order"}), out.transport_order);
+  read_transports(
+      file.section("transports", {"order", "ctcp_ports", "ctcp_mode", "tcp_port", "tls_port", "tls_server_name"}),
+      out.transports);
 }
 
 }  // namespace

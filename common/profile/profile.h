@@ -58,6 +58,19 @@ struct Timers {
   std::optional<std::chrono::seconds> ike_rekey, child_rekey;  // absent: the client's defaults
 };
 
+/// What may carry the session, and where the headend listens for it. The headend's offer corrects ports and modes once
+/// it has been authenticated; until then the client has only this.
+struct Transports {
+  std::vector<std::string> order{"udp", "esp", "ctcp", "tls", "tcp"};  // by preference; what is not named is not used
+  std::vector<std::uint16_t> ctcp_ports{10000};                        // tried in order; one to kMaxCtcpPorts
+  std::string ctcp_mode = "resilient";                                 // or "classic"
+  std::uint16_t tcp_port = 4500;
+  std::uint16_t tls_port = 443;
+  std::optional<std::string> tls_server_name;  // SNI; absent: the headend's host name, none if it is an address
+  friend bool operator==(const Transports&, const Transports&) = default;
+};
+inline constexpr std::size_t kMaxCtcpPorts = 10;
+
 struct Profile {
   std::string name;  // of the user, for people; no effect
   Headend headend;
@@ -65,7 +78,7 @@ struct Profile {
   Tunnel tunnel;
   Crypto crypto;
   Timers timers;
-  std::vector<std::string> transport_order{"udp"};
+  Transports transports;
 
   /// Set by parse() and load(): for faults found after parsing, e.g. a proposal or a PEM text.
   toml::KeyLines where;

@@ -120,8 +120,22 @@ Secret render(const Profile& profile) {
       out << "child_rekey = " << std::to_string(profile.timers.child_rekey->count()) << "\n";
   }
 
-  out << "\n[transports]\n";
-  list("order", profile.transport_order);
+  out << "\n# What may carry the session, by preference, and where the headend listens for it.\n[transports]\n";
+  const auto& transports = profile.transports;
+  list("order", transports.order);
+  out << "ctcp_ports = [";
+  for (std::size_t i = 0; i < transports.ctcp_ports.size(); ++i) {
+    out << (i == 0 ? "" : ", ") << std::to_string(transports.ctcp_ports[i]);
+  }
+  out << "]\n";
+  text("ctcp_mode", transports.ctcp_mode);
+  out << "tcp_port = " << std::to_string(transports.tcp_port) << "\n"
+      << "tls_port = " << std::to_string(transports.tls_port) << "\n";
+  if (transports.tls_server_name) {
+    text("tls_server_name", *transports.tls_server_name);
+  } else {
+    out << "# tls_server_name = \"vpn.example.org\"   # absent: the headend's host name\n";
+  }
   return out.take();
 }
 

@@ -195,6 +195,38 @@ bool Section::read(std::string_view key, std::vector<std::string>& out, std::str
   return true;
 }
 
+bool Section::read(std::string_view key, std::vector<std::uint16_t>& out, std::uint16_t least, std::uint16_t most,
+                   std::size_t longest) {
+  const auto* node = find(document_, name_, key);
+  if (node == nullptr) return false;
+  const auto refuse = [&](const std::string& what) {
+    wrong(key, what);
+    return false;
+  };
+  const auto* list = node->as_array();
+  std::vector<std::uint16_t> numbers;
+  if (list != nullptr) {
+    if (list->empty()) return refuse("is empty: name at least one, or remove the key for the default");
+    if (list->size() > longest) return refuse("has more than " + std::to_string(longest) + " entries: shorten it");
+    for (const auto& entry : *list) {
+      const auto* number = entry.as_integer();
+      if (number == nullptr || number->get() < least || number->get() > most) break;
+      numbers.push_back(static_cast<std::uint16_t>(number->get()));
+    }
+  }
+  if (list == nullptr || numbers.size() != list->size()) {
+    return refuse("must be a list of whole numbers from " + std::to_string(least) + " to " + std::to_string(most) +
+                  ", for example [" + std::to_string(least) + "]");
+  }
+  for (auto number = numbers.begin(); number != numbers.end(); ++number) {
+    if (std::find(numbers.begin(), number, *number) != number) {
+      return refuse(std::to_string(*number) + " stands there twice: name each once");
+    }
+  }
+  out = std::move(numbers);
+  return true;
+}
+
 Document::Document(std::unique_ptr<DocumentState> state) : state_{std::move(state)} {}
 Document::Document(Document&&) noexcept = default;
 Document& Document::operator=(Document&&) noexcept = default;

@@ -81,6 +81,10 @@ class Section {
     return true;
   }
 
+  /// A list of distinct whole numbers in [least, most], at least one and at most `longest` of them.
+  bool read(std::string_view key, std::vector<std::uint16_t>& out, std::uint16_t least, std::uint16_t most,
+            std::size_t longest);
+
   /// Reports that a key must be given.
   void missing(std::string_view key, std::string_view example);
   void wrong(std::string_view key, std::string_view what);

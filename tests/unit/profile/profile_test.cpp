@@ -63,7 +63,7 @@ Profile complete() {
   profile.tunnel = {std::vector{*IpPrefix::parse("10.0.0.0/8"), *IpPrefix::parse("::/0")}, false, std::uint16_t{1380},
                     false};
   profile.crypto = {{"aes128gcm16-prfsha256-x25519"}, {"aes128gcm16-esn", "chacha20poly1305"}};
-  profile.transport_order = {"udp", "tls"};
+  profile.transports = {{"udp", "tls", "ctcp"}, {10000, 443}, "classic", 4501, 8443, "www.example.org"};
   return profile;
 }
 
@@ -79,7 +79,17 @@ TEST_CASE("the smallest profile gets every default", "[profile]") {
   CHECK(profile.tunnel.dns);
   CHECK(profile.tunnel.block_leaks);
   CHECK_FALSE(profile.tunnel.mtu.has_value());
-  CHECK(profile.transport_order == std::vector<std::string>{"udp"});
+  CHECK(profile.transports.order == std::vector<std::string>{"udp", "esp", "ctcp", "tls", "tcp"});
+  CHECK(profile.transports.ctcp_ports == std::vector<std::uint16_t>{10000});
+  CHECK(profile.transports.ctcp_mode == "resilient");
+  CHECK(profile.transports.tcp_port == 4500);
+  CHECK(profile.transports.tls_port == 443);
+  CHECK_FALSE(profile.transports.tls_server_name.has_value());
+}
+
+TEST_CASE("a profile of the time when there was only udp stays with udp", "[profile]") {
+  const auto profile = parse(minimal("[transports]\norder = [\"udp\"]\n"), "alice.toml").value();
+  CHECK(profile.transports.order == std::vector<std::string>{"udp"});
 }
 
 TEST_CASE("what is rendered parses back to the same profile", "[profile]") {
@@ -102,7 +112,7 @@ TEST_CASE("what is rendered parses back to the same profile", "[profile]") {
   CHECK(after.tunnel.mtu == before.tunnel.mtu);
   CHECK(after.crypto.ike == before.crypto.ike);
   CHECK(after.crypto.esp == before.crypto.esp);
-  CHECK(after.transport_order == before.transport_order);
+  CHECK(after.transports == before.transports);
 }
 
 TEST_CASE("a pre-shared key with quotes, control characters and umlauts survives", "[profile]") {
@@ -161,6 +171,35 @@ TEST_CASE("errors name file, line, key and remedy", "[profile]") {
   SECTION("a transport that does not exist") {
     CHECK(error_of(minimal("[transports]\norder = [\"quic\"]\n")) ==
           "alice.toml:10: transports.order: \"quic\" is no transport: there are udp, esp, ctcp, tcp and tls");
+  }
+  SECTION("a transport that stands there twice") {
+    CHECK(error_of(minimal("[transports]\norder = [\"udp\", \"tls\", \"udp\"]\n")) ==
+          "alice.toml:10: transports.order: \"udp\" stands there twice: name each transport once");
+  }
+  SECTION("a mode that does not exist") {
+    CHECK(error_of(minimal("[transports]\nctcp_mode = \"fast\"\n")) ==
+          "alice.toml:10: transports.ctcp_mode: \"fast\" is unknown: use \"resilient\" or \"classic\"");
+  }
+  SECTION("ports that are none, too many, or twice there") {
+    CHECK(error_of(minimal("[transports]\nctcp_ports = [0]\n")) ==
+          "alice.toml:10: transports.ctcp_ports: must be a list of whole numbers from 1 to 65535, for example [1]");
+    CHECK(error_of(minimal("[transports]\nctcp_ports = []\n")).find("is empty: name at least one") !=
+          std::string::npos);
+    CHECK(error_of(minimal("[transports]\nctcp_ports = [1,2,3,4,5,6,7,8,9,10,11]\n")).find("more than 10 entries") !=
+          std::string::npos);
+    CHECK(error_of(minimal("[transports]\nctcp_ports = [80, 80]\n")).find("80 stands there twice") !=
+          std::string::npos);
+  }
+  SECTION("one port for two transports over TCP") {
+    CHECK(error_of(minimal("[transports]\ntcp_port = 443\n")).find("transports.tls_port: must differ from tcp_port") !=
+          std::string::npos);
+    CHECK(error_of(minimal("[transports]\nctcp_ports = [10000, 4500]\n"))
+              .find("transports.tcp_port: must not be one of ctcp_ports") != std::string::npos);
+  }
+  SECTION("an address as server name") {
+    CHECK(error_of(minimal("[transports]\ntls_server_name = \"192.0.2.1\"\n")) ==
+          "alice.toml:10: transports.tls_server_name: \"192.0.2.1\" is no host name: write for example "
+          "\"vpn.example.org\"");
   }
   SECTION("equal ports") {
     CHECK(error_of(replaced(minimal(), "identity = \"vpn", "nat_t_port = 500\nidentity = \"vpn"))
