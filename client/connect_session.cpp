@@ -134,6 +134,7 @@ void Connector::handle(ike::Event event, Instant now) {
     transports::DataPlane& data;
     Instant now;
     void operator()(ike::AuthorizationNeeded&) const {}  // for responders
+    void operator()(ike::InitAnswered&) const {}
     void operator()(ike::Established& e) const {
       log::info("established", {{"peer", e.peer},
                                 {"path", e.path.remote},

@@ -93,6 +93,7 @@ class SessionHost {
   /// Hands out what the session has to say, until it is silent; the session may be gone afterwards.
   void pump(LiveSession& live, Instant now);
   void on(LiveSession& live, ike::AuthorizationNeeded& event, Instant now);
+  void on(LiveSession&, ike::InitAnswered&, Instant) {}  // for initiators
   void on(LiveSession& live, ike::Established& event, Instant now);
   void on(LiveSession& live, ike::ChildInstalled& event, Instant now);
   void on(LiveSession& live, ike::OutboundSwitched& event, Instant now);

@@ -85,6 +85,7 @@ void SessionCore::send_auth(Instant now, WallTime /*wall*/) {
   if (config_->mobike) add_notify(chain, NotifyType::mobike_supported);
   add_private_notifies(chain, config_->auth_notifies);
   state_.enter(SessionState::auth_sent);
+  request.path = path_;
   ask(sa, ExchangeType::ike_auth, chain, std::move(request), config_->timers.connect, now);
 }
 
@@ -132,6 +133,8 @@ void SessionCore::process_auth_response(IkeSa& sa, AuthRequest request, OpenedMe
   const Bytes nonce_i = init_->nonce_i, nonce_r = init_->nonce_r;
   peer_mobike_ = config_->mobike && find_notify(payloads, NotifyType::mobike_supported).has_value();
   established(sa, std::move(*peer), read_reply(payloads), read_private_notifies(payloads), now);
+  // Moved while IKE_AUTH was under way: the peer may know the path that it first came by.
+  if (peer_mobike_ && request.path != path_) queue({TaskKind::update_addresses, Spi{}});
   if (!request.inbound) return;
   if (!chosen) {
     // The IKE SA is up all the same (§1.2); the shell decides whether it is worth keeping without a Child SA.
@@ -158,6 +161,7 @@ void SessionCore::established(IkeSa& sa, crypto::IkeIdentity peer, NetworkConfig
                               std::vector<PrivateNotify> notifies, Instant now) {
   state_.enter(SessionState::established);
   sa.state.enter(IkeSaState::active);
+  sa.opener->limit_reassembly(kMaxMessageOctets);
   schedule_ike(sa, now);
   connect_deadline_.reset();
   init_.reset();  // the messages and nonces that AUTH covered are not needed again

@@ -139,10 +139,21 @@ void SessionCore::process_init_response(const MessageView& message, ByteView dat
   init_->key_exchange.reset();
   sa.send.settle();
   sa.request = std::monostate{};
-  // §2.23: to the NAT-T port where a NAT is seen; RFC 4555 §3.3 wants it for MOBIKE without NAT, too.
-  if (nat_.supported && (nat_.any() || config_->mobike || config_->force_udp_encapsulation)) {
+  // §2.23: to the NAT-T port where a NAT is seen; RFC 4555 §3.3 wants it for MOBIKE without NAT, too. Never on streams
+  // (RFC 9329 §5.1), where the shell configures no such port.
+  if (config_->nat_t_port != 0 && nat_.supported &&
+      (nat_.any() || config_->mobike || config_->force_udp_encapsulation)) {
     path_.remote.port = config_->nat_t_port;
   }
+  if (!config_->wait_before_auth) return send_auth(now, wall);
+  state_.enter(SessionState::waiting);
+  connect_deadline_ = now + config_->timers.half_open;  // the responder forgets it by then, too
+  emit(InitAnswered{path_, nat_.local_behind, nat_.remote_behind});
+}
+
+void SessionCore::proceed(Instant now, WallTime wall) {
+  if (!state_.is(SessionState::waiting)) return;
+  connect_deadline_.reset();
   send_auth(now, wall);
 }
 

@@ -19,6 +19,9 @@ void SessionCore::handle_path_change(const AddressPair& path, Instant now) {
     if (sa->send.busy()) {
       sa->send.restart(state_.is(SessionState::established) ? config_->timers.retransmit : config_->timers.connect,
                        now);
+      if (sa->send.handle_deadline(random_, now) == SendWindow::Due::resend) {
+        transmit(sa->send.datagrams(), request_path(*sa));
+      }
     }
   }
   if (!state_.is(SessionState::established)) return;
@@ -73,11 +76,30 @@ void SessionCore::consider_path(const AddressPair& path, bool rebound, Instant n
       candidate_queued_ = false;
       candidate_.reset();
     }
+    // It went elsewhere and came back: a check of elsewhere that is under way must not lead us there any more.
+    if (!rebound && candidate_) {
+      candidate_queued_ = false;
+      candidate_.reset();
+      auto* sa = active();
+      auto* check = sa != nullptr ? std::get_if<PathCheckRequest>(&sa->request) : nullptr;
+      if (check != nullptr && sa->send.busy()) {
+        check->candidate = path_;
+        sa->send.restart(config_->timers.suspicion, now);
+      }
+    }
     return;
   }
   if (rebound) {
+    // A NAT gives a peer another port or address, not another transport, family or headend address: such packets are
+    // on a path beside the one in use, or a copy that leads nowhere.
+    if (path.transport != path_.transport || path.local != path_.local ||
+        path.remote.address.family() != path_.remote.address.family()) {
+      return;
+    }
     // RFC 7296 §2.23: follow only a peer behind a NAT, and not too often: who can copy packets could lead us about.
-    if (!nat_.remote_behind) return;
+    // A connection made anew has proven its address by itself, whatever was seen at the start (RFC 9329 §6.1).
+    const bool datagrams = path.transport == 0;
+    if (datagrams && !nat_.remote_behind) return;
     if (last_move_ && now - *last_move_ < config_->timers.rebinding_interval) return;
   }
   if (candidate_ == path) return;

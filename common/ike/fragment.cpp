@@ -57,7 +57,7 @@ std::optional<Reassembler::Complete> Reassembler::add(const Header& header, Frag
     total_ = fragment.total;
     fragments_.resize(total_);
   }
-  if (octets_ + plaintext.size() > kMaxMessageOctets - kHeaderOctets) {
+  if (octets_ + plaintext.size() > limit_ - kHeaderOctets) {
     clear();
     return std::nullopt;
   }

@@ -17,6 +17,8 @@ inline constexpr std::uint16_t kMaxFragments = 128;
 /// IP datagram size used unless configured: IPv6's minimum MTU, and what deployed peers use for IPv4 too.
 inline constexpr std::size_t kDefaultFragmentOctets = 1280;
 inline constexpr std::size_t kMinFragmentOctets = 512;
+/// What a message of a peer that has not proven itself may come to: IKE_AUTH with a chain of certificates is far less.
+inline constexpr std::size_t kMaxUnprovenOctets = std::size_t{32} << 10U;
 
 /// First octets of an SKF payload's body, RFC 7383 §2.5. Numbers count from 1.
 struct FragmentHeader {
@@ -53,11 +55,13 @@ class Reassembler {
     Bytes plaintext;
   };
   /// Stores an authenticated fragment; returns the message once all are there, and forgets it. A greater total than
-  /// that of fragments stored drops those (§2.6: the sender has lowered its fragment size). Beyond kMaxMessageOctets in
-  /// total the message is dropped whole.
+  /// that of fragments stored drops those (§2.6: the sender has lowered its fragment size). Beyond the limit the
+  /// message is dropped whole.
   /// @param first_payload  next-payload field of the SKF header: counts in fragment 1 only (§2.5)
   [[nodiscard]] std::optional<Complete> add(const Header& header, FragmentHeader fragment, PayloadType first_payload,
                                             ByteView plaintext);
+  /// The most octets that a message may come to; at first kMaxMessageOctets. What exceeds it is dropped whole.
+  void limit(std::size_t octets) noexcept { limit_ = octets; }
   void clear() noexcept;
   /// Octets stored.
   [[nodiscard]] std::size_t octets() const noexcept { return octets_; }
@@ -72,6 +76,7 @@ class Reassembler {
   std::uint16_t total_ = 0;  // 0: nothing under way
   std::uint16_t have_ = 0;
   std::size_t octets_ = 0;
+  std::size_t limit_ = kMaxMessageOctets;
   std::vector<std::optional<Bytes>> fragments_;
 };
 

@@ -179,6 +179,7 @@ void SessionCore::handle_deadline(Instant now) {
       Authorization refused;
       return answer_auth(std::move(refused), now);
     }
+    if (state_.is(SessionState::waiting)) return finish(CloseReason::expired, "IKE_AUTH was not begun in time");
     if (state_.is(SessionState::init_answered)) {
       return finish(CloseReason::expired, "the peer did not go on after IKE_SA_INIT");
     }
@@ -269,6 +270,11 @@ void Session::handle_message(ByteView datagram, const AddressPair& path, Instant
 
 void Session::handle_deadline(Instant now, WallTime /*wall*/) {
   core_->handle_deadline(now);
+  core_->settle(now);
+}
+
+void Session::handle_proceed(Instant now, WallTime wall) {
+  core_->proceed(now, wall);
   core_->settle(now);
 }
 

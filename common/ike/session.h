@@ -66,6 +66,14 @@ struct Authorization {
   std::vector<PrivateNotify> notifies;
 };
 
+/// Initiator with wait_before_auth: IKE_SA_INIT was answered and keys are agreed, with nobody knows whom as yet.
+/// IKE_AUTH goes on `path` at handle_proceed(); without it the session closes after timers.half_open.
+struct InitAnswered {
+  AddressPair path;
+  bool local_behind_nat = false;  // the peer sees us at another address; unauthenticated
+  bool peer_behind_nat = false;
+};
+
 /// The IKE SA is up. A Child SA follows as ChildInstalled, or ChildFailed says why there is none.
 struct Established {
   crypto::IkeIdentity local, peer;
@@ -133,8 +141,9 @@ struct IkeKeylog {
   Secret sk_ei, sk_er;  // key followed by the 4-octet salt
 };
 
-using Event = std::variant<AuthorizationNeeded, Established, ChildInstalled, OutboundSwitched, ChildRemoved,
-                           ChildFailed, IkeSpisAdded, IkeSpisRemoved, IkeRekeyed, PathChanged, Closed, IkeKeylog>;
+using Event =
+    std::variant<AuthorizationNeeded, InitAnswered, Established, ChildInstalled, OutboundSwitched, ChildRemoved,
+                 ChildFailed, IkeSpisAdded, IkeSpisRemoved, IkeRekeyed, PathChanged, Closed, IkeKeylog>;
 
 /// A Child SA as the status shows it.
 struct ChildStatus {
@@ -161,17 +170,22 @@ class Session {
   /// One IKE message as it came, without non-ESP marker. A responder session gets its first IKE_SA_INIT this way.
   void handle_message(ByteView datagram, const AddressPair& path, Instant now, WallTime wall);
   void handle_deadline(Instant now, WallTime wall);
+  /// Initiator: the answer to InitAnswered; sends IKE_AUTH.
+  void handle_proceed(Instant now, WallTime wall);
   /// Responder: the answer to AuthorizationNeeded.
   void handle_authorization(Authorization answer, Instant now);
   /// An authenticated ESP packet came from the peer: it is alive. Call at most about once a second.
   void handle_authenticated_traffic(Instant now);
   /// The first packet on a new inbound SA: the peer uses it, so the outbound side may be switched.
   void handle_first_inbound_packet(Spi inbound, Instant now);
-  /// An authenticated ESP packet, the newest so far, came from another remote address (RFC 7296 §2.23).
+  /// An authenticated ESP packet, the newest so far, came from another remote address (RFC 7296 §2.23). Followed only
+  /// within one transport and towards the same local endpoint: all else is the client's decision (MOBIKE), or a path
+  /// beside the one in use.
   void handle_esp_from(const AddressPair& path, Instant now);
   /// Byte or packet count of a Child SA: `hard` means that it must not carry another packet.
   void handle_child_expiring(Spi inbound, bool hard, Instant now);
-  /// Initiator: our address changed, or another path shall be used (RFC 4555 §3.5). ESP moves at once on this side.
+  /// Initiator: our address changed, or another path shall be used (RFC 4555 §3.5), of whatever transport. What is
+  /// outstanding is sent again there at once. ESP moves at once on this side.
   void handle_path_change(const AddressPair& path, Instant now);
   /// Something unauthenticated says that the peer lost this session (INVALID_SPI, ICMP …): check liveness soon.
   void handle_hint(Instant now);

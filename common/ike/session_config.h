@@ -148,7 +148,11 @@ struct SessionConfig {
   bool initial_contact = true;                    // initiator: N(INITIAL_CONTACT)
   bool childless = false;                         // initiator: IKE_AUTH without a Child SA if the peer can (RFC 6023)
 
-  std::uint16_t nat_t_port = 4500;  // initiator: where to go after IKE_SA_INIT
+  /// Initiator: where to go after IKE_SA_INIT; 0: stay, as on streams and where ESP is not in UDP.
+  std::uint16_t nat_t_port = 4500;
+  /// Initiator: stop after IKE_SA_INIT was answered (InitAnswered) until handle_proceed(): several paths may be tried
+  /// side by side, and one of them carries IKE_AUTH.
+  bool wait_before_auth = false;
   /// Send a NAT_DETECTION_SOURCE_IP that never matches, so that the peer encapsulates ESP in UDP whatever the path.
   bool force_udp_encapsulation = true;
   bool mobike = true;

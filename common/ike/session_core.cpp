@@ -129,6 +129,7 @@ void SessionCore::install_keys(IkeSa& sa, IkeKeys keys) {
   sa.keys = std::move(keys);
   sa.sealer.emplace(sa.we_are_initiator ? sa.keys.sk_ei : sa.keys.sk_er);
   sa.opener.emplace(sa.we_are_initiator ? sa.keys.sk_er : sa.keys.sk_ei);
+  if (init_) sa.opener->limit_reassembly(kMaxUnprovenOctets);
   if (config_->keylog) {
     emit(IkeKeylog{sa.initiator, sa.responder, sa.suite.encryption, sa.keys.sk_ei.key_and_salt.clone(),
                    sa.keys.sk_er.key_and_salt.clone()});

@@ -102,6 +102,7 @@ struct AuthRequest {
   std::optional<SpiLease> inbound;  // absent: childless
   Bytes id_body;                    // ours
   std::vector<Proposal> offered;
+  AddressPair path;  // that it was first sent on
 };
 struct ChildRequest {
   std::optional<Spi> rekeys;  // inbound SPI of the predecessor
@@ -272,6 +273,7 @@ class SessionCore {
 
   // --- exchange_auth_initiator.cpp, exchange_auth_responder.cpp
   void send_auth(Instant now, WallTime wall);
+  void proceed(Instant now, WallTime wall);
   void process_auth_response(IkeSa& sa, AuthRequest request, OpenedMessage& message, Instant now, WallTime wall);
   void process_auth_request(IkeSa& sa, OpenedMessage& message, const AddressPair& path, Instant now, WallTime wall);
   void answer_auth(Authorization answer, Instant now);
@@ -358,7 +360,7 @@ class SessionCore {
   std::uint32_t next_family_ = 1;
   Instant last_heard_{};
   std::optional<Instant> last_move_;
-  std::optional<Instant> connect_deadline_;  // half-open, and close()
+  std::optional<Instant> connect_deadline_;  // half-open, waiting, and close()
   TokenBucket hints_{0.2, 2};
   TokenBucket resends_{20, 40};
   Duration ike_retry_{};

@@ -72,6 +72,12 @@ class SkOpener {
     return (header.response ? responses_ : requests_).consider(header, fragment) == Reassembler::Admission::wanted;
   }
 
+  /// Of each direction, in octets of a whole message; kMaxMessageOctets at first.
+  void limit_reassembly(std::size_t octets) noexcept {
+    requests_.limit(octets);
+    responses_.limit(octets);
+  }
+
  private:
   std::unique_ptr<crypto::Aead> aead_;
   std::array<std::uint8_t, 4> salt_{};

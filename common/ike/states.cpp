@@ -7,6 +7,7 @@ std::string_view to_string(SessionState state) noexcept {
     case SessionState::idle: return "idle";
     case SessionState::init_sent: return "init_sent";
     case SessionState::init_answered: return "init_answered";
+    case SessionState::waiting: return "waiting";
     case SessionState::auth_sent: return "auth_sent";
     case SessionState::authorizing: return "authorizing";
     case SessionState::established: return "established";

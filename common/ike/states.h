@@ -15,6 +15,7 @@ enum class SessionState : std::uint8_t {
   idle,           // constructed
   init_sent,      // initiator: IKE_SA_INIT asked
   init_answered,  // responder: IKE_SA_INIT answered, IKE_AUTH awaited
+  waiting,        // initiator: IKE_SA_INIT was answered, the shell has not said yet that IKE_AUTH goes here
   auth_sent,      // initiator: IKE_AUTH asked
   authorizing,    // responder: the peer is authentic, the shell decides what it gets
   established,
@@ -47,7 +48,10 @@ inline constexpr std::array kSessionTransitions{
     Transition{SessionState::idle, SessionState::init_answered},
     Transition{SessionState::idle, SessionState::closed},
     Transition{SessionState::init_sent, SessionState::auth_sent},
+    Transition{SessionState::init_sent, SessionState::waiting},
     Transition{SessionState::init_sent, SessionState::closed},
+    Transition{SessionState::waiting, SessionState::auth_sent},
+    Transition{SessionState::waiting, SessionState::closed},
     Transition{SessionState::init_answered, SessionState::authorizing},
     Transition{SessionState::init_answered, SessionState::closed},
     Transition{SessionState::auth_sent, SessionState::established},

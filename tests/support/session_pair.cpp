@@ -113,6 +113,8 @@ void SessionPair::take(End& end, ike::Event& event) {
     if constexpr (std::is_same_v<What, ike::AuthorizationNeeded>) {
       end.asked = what;
       if (auto answer = authorize(what)) end.session->handle_authorization(std::move(*answer), clock.now());
+    } else if constexpr (std::is_same_v<What, ike::InitAnswered>) {
+      end.init_answered = what;
     } else if constexpr (std::is_same_v<What, ike::Established>) {
       end.established = what;
     } else if constexpr (std::is_same_v<What, ike::ChildInstalled>) {

@@ -32,6 +32,7 @@ struct End {
   std::map<Spi, InstalledChild> installed;  // by inbound SPI
   std::optional<Spi> sending_on;            // outbound SPI in use
   AddressPair esp_path;
+  std::optional<ike::InitAnswered> init_answered;
   std::optional<ike::Established> established;
   std::optional<ike::AuthorizationNeeded> asked;
   std::optional<ike::Closed> closed;

@@ -16,19 +16,19 @@ void SimNetwork::rebind(const IpAddress& outside) {
 }
 
 std::optional<AddressPair> SimNetwork::translate(const AddressPair& sent) {
-  if (!nat_) return AddressPair{sent.remote, sent.local};
+  if (!nat_) return AddressPair{sent.remote, sent.local, sent.transport};
   auto& mappings = nat_->mappings;
   if (sent.local.address == nat_->inside) {
     auto mapping =
         std::find_if(mappings.begin(), mappings.end(), [&](const Mapping& m) { return m.inside == sent.local; });
     if (mapping == mappings.end()) mapping = mappings.insert(mappings.end(), {sent.local, nat_->next_port++});
-    return AddressPair{sent.remote, {nat_->outside, mapping->port}};
+    return AddressPair{sent.remote, {nat_->outside, mapping->port}, sent.transport};
   }
   const auto mapping = std::find_if(mappings.begin(), mappings.end(), [&](const Mapping& m) {
     return m.port == sent.remote.port && sent.remote.address == nat_->outside;
   });
   if (mapping == mappings.end()) return std::nullopt;
-  return AddressPair{mapping->inside, sent.local};
+  return AddressPair{mapping->inside, sent.local, sent.transport};
 }
 
 void SimNetwork::send(Datagram datagram, Instant now) {
