@@ -52,6 +52,75 @@ void read_pki(Section s, Config& config) {
   config.private_key_file = file("private_key", "pki/headend.key");
 }
 
+/// A list of different words out of a few. @param out  keeps its default where the key is absent
+void read_words(Section& s, std::string_view key, std::string_view example, const std::vector<std::string>& known,
+                std::vector<std::string>& out) {
+  std::vector<std::string> words;
+  if (!s.read(key, words, example)) return;
+  std::string all;
+  for (const auto& word : known) all += (all.empty() ? "" : ", ") + word;
+  if (words.empty()) return s.wrong(key, "is empty: name at least one of " + all);
+  for (auto word = words.begin(); word != words.end(); ++word) {
+    if (std::find(known.begin(), known.end(), *word) == known.end()) {
+      return s.wrong(key, in_quotes(*word) + " is unknown: there are " + all);
+    }
+    if (std::find(words.begin(), word, *word) != word) {
+      return s.wrong(key, in_quotes(*word) + " stands there twice: name each once");
+    }
+  }
+  out = std::move(words);
+}
+
+void read_tls(Section& s, Config& config) {
+  auto& out = config.transports;
+  const auto file = [&](std::string_view key, std::string_view example) {
+    std::string name;
+    s.read(key, name, {.example = example, .longest = 4096});
+    return name.empty() ? name : config.layout.resolve(name);
+  };
+  out.tls_certificate_file = file("tls_certificate", "\"/etc/letsencrypt/live/vpn.example.org/fullchain.pem\"");
+  out.tls_private_key_file = file("tls_private_key", "\"/etc/letsencrypt/live/vpn.example.org/privkey.pem\"");
+  if (out.tls_certificate_file.empty() != out.tls_private_key_file.empty()) {
+    s.wrong(out.tls_certificate_file.empty() ? "tls_certificate" : "tls_private_key",
+            "is missing: a certificate and its key belong together; without both, those of [pki] are shown");
+  }
+  if (out.tls_certificate_file.empty()) {
+    out.tls_certificate_file = config.certificate_file;
+    out.tls_private_key_file = config.private_key_file;
+  }
+  out.tls_page_file = file("tls_page", "\"page.html\"");
+  std::string upstream;
+  if (s.read("tls_upstream", upstream, {.example = "\"127.0.0.1:8080\""})) {
+    out.tls_upstream = Endpoint::parse(upstream);
+    if (!out.tls_upstream || out.tls_upstream->port == 0) {
+      s.wrong("tls_upstream", in_quotes(upstream) + " is not an address with a port such as \"127.0.0.1:8080\"");
+    }
+    if (s.has("tls_page")) s.wrong("tls_upstream", "excludes tls_page: strangers see one or the other");
+  }
+}
+
+void read_transports(Section s, Config& config) {
+  auto& out = config.transports;
+  read_words(s, "enabled", "[\"udp\", \"ctcp\"]", {"udp", "esp", "ctcp", "tls", "tcp"}, out.enabled);
+  if (out.has("esp") && !out.has("udp")) {
+    s.wrong("enabled", "has esp without udp, which carries the IKE messages of esp: add \"udp\" or remove \"esp\"");
+  }
+  s.read("ctcp_ports", out.ctcp_ports, 1, 65535, kMaxCtcpPorts);
+  read_words(s, "ctcp_modes", "[\"resilient\"]", {"resilient", "classic"}, out.ctcp_modes);
+  s.read("tcp_port", out.tcp_port, 1, 65535);
+  s.read("tls_port", out.tls_port, 1, 65535);
+  // One port can belong to one of them only, as far as they are on.
+  const auto ctcp_has = [&](std::uint16_t port) {
+    return out.has("ctcp") && std::find(out.ctcp_ports.begin(), out.ctcp_ports.end(), port) != out.ctcp_ports.end();
+  };
+  if (out.has("tls") && out.has("tcp") && out.tls_port == out.tcp_port) {
+    s.wrong("tls_port", "must differ from tcp_port: the two look different from the first octet on");
+  }
+  if (out.has("tcp") && ctcp_has(out.tcp_port)) s.wrong("tcp_port", "must not be one of ctcp_ports");
+  if (out.has("tls") && ctcp_has(out.tls_port)) s.wrong("tls_port", "must not be one of ctcp_ports");
+  read_tls(s, config);
+}
+
 std::optional<IpPrefix> read_pool(Section& s, std::string_view key, IpFamily family) {
   const std::string example = family == IpFamily::v4 ? "\"10.99.0.0/16\"" : "\"fd12:3456:789a::/64\"";
   std::string text;
@@ -146,12 +215,15 @@ void read_control(Section s, Config& config) {
 }
 
 void read_all(toml::Document& file, Config& config) {
-  auto top = file.top({"version", "headend", "pki", "network", "crypto", "limits", "timers", "control"});
+  auto top = file.top({"version", "headend", "pki", "transports", "network", "crypto", "limits", "timers", "control"});
   int version = 0;
   if (!top.has("version")) top.wrong("version", "is missing: the first line must be version = 1");
   top.read("version", version, 1, 1);
   read_headend(file.section("headend", {"identity", "addresses", "listen", "ike_port", "nat_t_port"}, true), config);
   read_pki(file.section("pki", {"ca", "ca_key", "certificate", "private_key"}), config);
+  read_transports(file.section("transports", {"enabled", "ctcp_ports", "ctcp_modes", "tcp_port", "tls_port",
+                                              "tls_certificate", "tls_private_key", "tls_page", "tls_upstream"}),
+                  config);
   read_network(
       file.section("network", {"tun", "mtu", "pool", "pool6", "routes", "dns", "search_domains", "forwarding", "nat"}),
       config);
@@ -164,6 +236,14 @@ void read_all(toml::Document& file, Config& config) {
 }
 
 }  // namespace
+
+bool TransportSettings::has(std::string_view name) const noexcept {
+  return std::find(enabled.begin(), enabled.end(), name) != enabled.end();
+}
+
+bool TransportSettings::has_ctcp_mode(std::string_view mode) const noexcept {
+  return std::find(ctcp_modes.begin(), ctcp_modes.end(), mode) != ctcp_modes.end();
+}
 
 std::string Layout::resolve(const std::string& name) const {
   return !name.empty() && name.front() == '/' ? name : directory + "/" + name;

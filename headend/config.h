@@ -23,6 +23,26 @@ struct Layout {
   [[nodiscard]] std::string resolve(const std::string& name) const;
 };
 
+/// [transports]: what clients may reach the headend by.
+struct TransportSettings {
+  /// Those that are on, in the order that clients are told to prefer. `esp` stands with `udp` only, which carries its
+  /// IKE.
+  std::vector<std::string> enabled{"udp", "esp", "ctcp", "tls", "tcp"};
+  std::vector<std::uint16_t> ctcp_ports{10000};
+  std::vector<std::string> ctcp_modes{"resilient", "classic"};  // the preferred one first
+  std::uint16_t tcp_port = 4500;
+  std::uint16_t tls_port = 443;
+  std::string tls_certificate_file, tls_private_key_file;  // resolved
+  /// What strangers see inside TLS: a page, or another server; with neither a plain page of ours.
+  std::string tls_page_file;  // resolved; empty: none
+  std::optional<Endpoint> tls_upstream;
+
+  [[nodiscard]] bool has(std::string_view name) const noexcept;
+  /// @param mode  "resilient" or "classic"
+  [[nodiscard]] bool has_ctcp_mode(std::string_view mode) const noexcept;
+};
+inline constexpr std::size_t kMaxCtcpPorts = 10;
+
 struct Config {
   Layout layout;
 
@@ -35,6 +55,8 @@ struct Config {
 
   // [pki], resolved
   std::string ca_file, ca_key_file, certificate_file, private_key_file;
+
+  TransportSettings transports;
 
   // [network]
   std::string tun = "swb-head0";

@@ -54,6 +54,25 @@ addresses = )" +
 # ike_port = 500
 # nat_t_port = 4500
 
+[transports]
+# What clients may come by, in the order that they are told to prefer; what is not named is off. udp: the ports above;
+# esp: IP protocol 50, for clients without NAT, with IKE on udp; ctcp: TCP segments from userspace, for networks that
+# let only TCP out; tls: TLS 1.3 over the kernel's TCP, looks like HTTPS; tcp: the kernel's TCP (RFC 9329).
+# enabled = ["udp", "esp", "ctcp", "tls", "tcp"]
+# TCP ports of ctcp, at most ten. Profiles made from now on have them; clients learn them again when they connect.
+# ctcp_ports = [10000]
+# Its modes, the preferred one first: resilient (survives devices that track TCP) and classic (the Cisco format).
+# ctcp_modes = ["resilient", "classic"]
+# TCP ports of the other two. If a web server has 443 already, move one of them, or let the web server pass TLS on.
+# tcp_port = 4500
+# tls_port = 443
+# What tls shows: a certificate that browsers know makes it look ordinary. PEM files; without them those of [pki].
+# tls_certificate = "pki/headend.crt"
+# tls_private_key = "pki/headend.key"
+# What a web browser gets to see there: a page, or what an HTTP server (not HTTPS) at that address answers.
+#tls_page = "page.html"
+#tls_upstream = "127.0.0.1:8080"
+
 [network]
 # The tunnel's interface here, and the largest inner packet; sessions whose path takes less get less by themselves.
 # tun = "swb-head0"

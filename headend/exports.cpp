@@ -76,6 +76,12 @@ Result<void, UserError> export_switchback(const Config& config, const UserCreden
   made.headend.identity = config.identity;
   made.headend.ike_port = config.ike_port;
   made.headend.nat_t_port = config.nat_t_port;
+  const auto& transports = config.transports;
+  made.transports.order = transports.enabled;
+  made.transports.ctcp_ports = transports.ctcp_ports;
+  made.transports.ctcp_mode = transports.ctcp_modes.front();
+  made.transports.tcp_port = transports.tcp_port;
+  made.transports.tls_port = transports.tls_port;
   made.authentication.identity = user.name;
   if (user.key.empty()) {
     made.authentication.method = profile::Method::psk;

@@ -143,12 +143,16 @@ void read_transports(Section s, Transports& out) {
   }
   s.read("tcp_port", out.tcp_port, 1, 65535);
   s.read("tls_port", out.tls_port, 1, 65535);
-  const auto port_of_ctcp = [&](std::uint16_t port) {
-    return std::find(out.ctcp_ports.begin(), out.ctcp_ports.end(), port) != out.ctcp_ports.end();
+  // One port can belong to one of them only, as far as they are used.
+  const auto used = [&](std::string_view name) {
+    return std::find(out.order.begin(), out.order.end(), name) != out.order.end();
   };
-  if (out.tcp_port == out.tls_port) s.wrong("tls_port", "must differ from tcp_port");
-  if (port_of_ctcp(out.tcp_port)) s.wrong("tcp_port", "must not be one of ctcp_ports");
-  if (port_of_ctcp(out.tls_port)) s.wrong("tls_port", "must not be one of ctcp_ports");
+  const auto ctcp_has = [&](std::uint16_t port) {
+    return used("ctcp") && std::find(out.ctcp_ports.begin(), out.ctcp_ports.end(), port) != out.ctcp_ports.end();
+  };
+  if (used("tcp") && used("tls") && out.tcp_port == out.tls_port) s.wrong("tls_port", "must differ from tcp_port");
+  if (used("tcp") && ctcp_has(out.tcp_port)) s.wrong("tcp_port", "must not be one of ctcp_ports");
+  if (used("tls") && ctcp_has(out.tls_port)) s.wrong("tls_port", "must not be one of ctcp_ports");
   std::string name;
   if (s.read("tls_server_name", name, {.example = "\"vpn.example.org\"", .longest = 253})) {
     // RFC 6066 §3: an address is no server name.

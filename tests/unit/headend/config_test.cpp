@@ -72,6 +72,12 @@ TEST_CASE("every default that the template shows in a comment is accepted when u
   CHECK(spelled_out->ike_rekey == defaults->ike_rekey);
   CHECK(spelled_out->child_rekey == defaults->child_rekey);
   CHECK(spelled_out->mtu == defaults->mtu);
+  CHECK(spelled_out->transports.enabled == defaults->transports.enabled);
+  CHECK(spelled_out->transports.ctcp_ports == defaults->transports.ctcp_ports);
+  CHECK(spelled_out->transports.ctcp_modes == defaults->transports.ctcp_modes);
+  CHECK(spelled_out->transports.tcp_port == defaults->transports.tcp_port);
+  CHECK(spelled_out->transports.tls_port == defaults->transports.tls_port);
+  CHECK(spelled_out->transports.tls_private_key_file == defaults->transports.tls_private_key_file);
   CHECK(spelled_out->private_key_file == defaults->private_key_file);
   CHECK(spelled_out->control_socket == defaults->control_socket);
 }
@@ -98,6 +104,61 @@ TEST_CASE("errors name file, line, key and remedy", "[headend][config]") {
   CHECK(has(error_of("socket = \"run/x\"", "[control]"), "control.socket: must be an absolute path"));
   CHECK(has(error_of("new_sessions_per_second = 0", "[limits]"),
             "limits.new_sessions_per_second: must be a number from 0.1 to 100000, "));
+}
+
+TEST_CASE("without a section for them, all transports are on at their ports", "[headend][config][transports]") {
+  const auto config = parse(
+      "version = 1\n[headend]\nidentity = \"a\"\naddresses = [\"a\"]\n"
+      "[network]\npool = \"10.0.0.0/24\"\n");
+  REQUIRE(config);
+  const auto& transports = config->transports;
+  CHECK(transports.enabled == std::vector<std::string>{"udp", "esp", "ctcp", "tls", "tcp"});
+  CHECK(transports.ctcp_ports == std::vector<std::uint16_t>{10000});
+  CHECK(transports.has_ctcp_mode("resilient"));
+  CHECK(transports.has_ctcp_mode("classic"));
+  CHECK(transports.tcp_port == 4500);
+  CHECK(transports.tls_port == 443);
+  CHECK(transports.tls_certificate_file == "/etc/vpn/pki/headend.crt");
+  CHECK(transports.tls_private_key_file == "/etc/vpn/pki/headend.key");
+  CHECK(transports.tls_page_file.empty());
+  CHECK_FALSE(transports.tls_upstream.has_value());
+}
+
+TEST_CASE("transports are turned off, preferred and moved to other ports", "[headend][config][transports]") {
+  const auto config = parse(
+      "version = 1\n[headend]\nidentity = \"a\"\naddresses = [\"a\"]\n"
+      "[network]\npool = \"10.0.0.0/24\"\n[transports]\nenabled = [\"tls\", \"udp\", \"ctcp\"]\n"
+      "ctcp_ports = [80, 4500]\nctcp_modes = [\"classic\"]\ntls_port = 8443\n"
+      "tls_certificate = \"web.crt\"\ntls_private_key = \"/etc/ssl/web.key\"\n"
+      "tls_upstream = \"[::1]:8080\"\n");
+  if (!config) FAIL(config.error().message);
+  const auto& transports = config->transports;
+  CHECK(transports.enabled == std::vector<std::string>{"tls", "udp", "ctcp"});
+  CHECK_FALSE(transports.has("esp"));
+  CHECK(transports.ctcp_ports == std::vector<std::uint16_t>{80, 4500});  // tcp, whose port this is, is off
+  CHECK_FALSE(transports.has_ctcp_mode("resilient"));
+  CHECK(transports.tls_port == 8443);
+  CHECK(transports.tls_certificate_file == "/etc/vpn/web.crt");
+  CHECK(transports.tls_private_key_file == "/etc/ssl/web.key");
+  CHECK(transports.tls_upstream == Endpoint::parse("[::1]:8080"));
+}
+
+TEST_CASE("what cannot be in [transports] is refused with the remedy", "[headend][config][transports]") {
+  const auto error = [](const std::string& line) { return error_of(line, "[transports]"); };
+  CHECK(error("enabled = [\"udp\", \"quic\"]") ==
+        "headend.toml:8: transports.enabled: \"quic\" is unknown: there are udp, esp, ctcp, tls, tcp");
+  CHECK(has(error("enabled = []"), "transports.enabled: is empty: name at least one of udp, "));
+  CHECK(has(error("enabled = [\"udp\", \"udp\"]"), "\"udp\" stands there twice"));
+  CHECK(has(error("enabled = [\"esp\", \"tls\"]"), "transports.enabled: has esp without udp"));
+  CHECK(has(error("ctcp_modes = [\"fast\"]"),
+            "transports.ctcp_modes: \"fast\" is unknown: there are resilient, classic"));
+  CHECK(has(error("ctcp_ports = [1,2,3,4,5,6,7,8,9,10,11]"), "transports.ctcp_ports: has more than 10 entries"));
+  CHECK(has(error("ctcp_ports = [443]"), "transports.tls_port: must not be one of ctcp_ports"));
+  CHECK(has(error("ctcp_ports = [4500]"), "transports.tcp_port: must not be one of ctcp_ports"));
+  CHECK(has(error("tls_port = 4500"), "transports.tls_port: must differ from tcp_port"));
+  CHECK(has(error("tls_certificate = \"a.crt\""), "transports.tls_private_key: is missing: a certificate and its key"));
+  CHECK(has(error("tls_upstream = \"localhost:80\""), "\"localhost:80\" is not an address with a port"));
+  CHECK(has(error("tls_page = \"a.html\"\ntls_upstream = \"127.0.0.1:80\""), "excludes tls_page"));
 }
 
 TEST_CASE("an unknown key is refused, with the one that was probably meant", "[headend][config]") {
