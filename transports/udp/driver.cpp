@@ -103,10 +103,14 @@ class Driver final : public Transport {
   [[nodiscard]] Result<std::size_t> receive(std::span<Packet> out, Instant now) override;
   [[nodiscard]] std::optional<PathReport> poll_report() override {
     if (reports_.empty()) return std::nullopt;
-    const auto report = reports_.front();
+    auto report = std::move(reports_.front());
     reports_.pop_front();
     return report;
   }
+  void open_path(const PathRequest& request, Instant now) override;
+  // Paths of datagrams have no state here.
+  void close_path(const AddressPair& /*path*/, Instant /*now*/) override {}
+  void set_inbound_spis(const AddressPair& /*path*/, std::span<const Spi> /*spis*/) override {}
   // NAT keepalives belong to the sessions, and UDP itself has no timers.
   [[nodiscard]] std::optional<Instant> next_deadline() const override { return std::nullopt; }
   void handle_deadline(Instant /*now*/) override {}
@@ -201,6 +205,22 @@ Socket* Driver::socket_for(const AddressPair& path) noexcept {
     if (path.local.address.empty() || path.local.address.is_unspecified()) any = &socket;
   }
   return wildcard != nullptr ? wildcard : any;
+}
+
+void Driver::open_path(const PathRequest& request, Instant /*now*/) {
+  PathReport answer;
+  answer.request = request.id;
+  // What the path will say has no port yet: it takes the socket of the family, and that one's port.
+  answer.path = {{request.local, 0}, request.remote, kUdpTransport};
+  if (const auto* socket = socket_for(answer.path)) {
+    answer.kind = PathReport::Kind::opened;
+    answer.path.local.port = socket->io.local.port;
+    if (!socket->io.local.address.is_unspecified()) answer.path.local.address = socket->io.local.address;
+  } else {
+    answer.kind = PathReport::Kind::failed;
+    answer.detail = std::string{"there is no UDP socket for "} + (request.remote.address.is_v6() ? "IPv6" : "IPv4");
+  }
+  reports_.push_back(std::move(answer));  // beyond the bound for hints: every request is answered once
 }
 
 /// Puts the framing in front of a packet. False: it cannot travel on this path.
