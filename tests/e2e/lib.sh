@@ -259,6 +259,7 @@ masquerade_on() {
 spawn() {
   local name=$1 host=$2
   shift 2
+  : >> "$WORK/$name.log"
   nsenter --net --mount --target "${HOST_PID[$host]}" -- "$@" >> "$WORK/$name.log" 2>&1 &
   SPAWNED[$name]=$!
 }
