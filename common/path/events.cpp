@@ -32,6 +32,7 @@ std::string_view to_string(EventKind kind) noexcept {
     case EventKind::closed: return "closed";
     case EventKind::noted: return "noted";
     case EventKind::network: return "network";
+    case EventKind::declined: return "declined";
   }
   return "unknown";
 }
@@ -50,6 +51,7 @@ std::string_view to_string(Reason reason) noexcept {
     case Reason::unanswered: return "unanswered";
     case Reason::refused: return "refused";
     case Reason::withdrawn: return "withdrawn";
+    case Reason::requested: return "requested";
   }
   return "unknown";
 }

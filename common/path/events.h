@@ -30,6 +30,7 @@ enum class EventKind : std::uint8_t {
   closed,     // a path was closed
   noted,      // a signal that people should know about
   network,    // this host is on another network
+  declined,   // what the user asked for cannot be had
 };
 [[nodiscard]] std::string_view to_string(EventKind kind) noexcept;
 
@@ -46,7 +47,8 @@ enum class Reason : std::uint8_t {
   timeout,
   unanswered,
   refused,
-  withdrawn
+  withdrawn,
+  requested
 };
 [[nodiscard]] std::string_view to_string(Reason reason) noexcept;
 

@@ -6,6 +6,7 @@
 namespace switchback::path {
 namespace {
 
+constexpr std::chrono::seconds kRequestTime{10};
 constexpr std::size_t kMaxQueuedEvents = 256;  // a shell that does not drain them loses the oldest
 
 std::size_t index_of(Signal signal) { return static_cast<std::size_t>(signal); }
@@ -27,6 +28,7 @@ Selector::Selector(SelectorConfig config, History history)
       if (other.candidate.transport == candidate.transport) entry.rank = std::min(entry.rank, other.rank);
     }
     entry.retry_interval = config_.timings.retry_first;
+    entry.outage_pause = config_.timings.outage_retry_first;
     entries_.push_back(entry);
   }
 }
@@ -34,8 +36,9 @@ Selector::Selector(SelectorConfig config, History history)
 void Selector::handle_start(Instant now) {
   if (!state_.is(SelectorState::idle)) return;
   enter(SelectorState::racing);
+  outage_since_ = now;
   race_reason_ = Reason::start;
-  start_race(now, true);
+  start_race(now, true, config_.timings.transport_stagger);
   work(now);
 }
 
@@ -83,7 +86,15 @@ void Selector::handle_probe_answer(PathId id, const ProbeAnswer& answer, Instant
   if (sent == path->probes.end()) return;
   sent->state = SentProbe::answered;
   path->rtt.sample(now - sent->at);
+  if (sent->sent_all != 0) {
+    path->loss_probed.totals(sent->sent_all, answer.received_count, now);
+    doubt_mtu(*path, path->loss_probed, now);
+  }
   path->missed = 0;
+  // In a row means after this one: what was asked before it was lost, or comes late.
+  for (auto& probe : path->probes) {
+    if (probe.state == SentProbe::waiting && probe.at < sent->at) probe.state = SentProbe::overdue;
+  }
   path->told = std::max(path->told, sent->decision);
   ++path->answers_total;
   path->unconfirmed_since.reset();
@@ -114,6 +125,7 @@ void Selector::handle_report(PathId id, const Report& report, std::uint64_t rece
     path->reported = report.received_count;
     path->unconfirmed_since.reset();
   }
+  doubt_mtu(*path, path->loss_out, now);
   const auto loss = path->loss_out.ratio();
   if (path->state.is(PathState::active) && loss && path->loss_out.sent() >= kLossPackets) {
     const auto percent = static_cast<std::uint32_t>(*loss * 100);
@@ -166,19 +178,18 @@ void Selector::handle_network_changed(NetworkId network, bool v4, bool v6, Insta
   log_.add(event);
   for (auto& entry : entries_) {  // what was learnt on another network says nothing here
     entry.stalls = 0;
+    entry.unusable = false;
     entry.left_alone_until.reset();
-    entry.retry_at.reset();
+    entry.failed_at.reset();
     entry.retry_interval = config_.timings.retry_first;
+    entry.outage_pause = config_.timings.outage_retry_first;
   }
   close_tried(now, false);
   if (auto* path = carrier(); path != nullptr && path->state.is(PathState::active)) {
     raise(*path, Signal::network_changed, 1, now);
   }
-  if (state_.is(SelectorState::outage)) {
-    outage_interval_ = config_.timings.outage_retry_first;
-    retry_outage_at_ = now + outage_interval_;
-  }
-  start_race(now, true);
+  outage_since_ = now;
+  start_race(now, true, config_.timings.hard_stagger);
   work(now);
 }
 
@@ -191,6 +202,25 @@ void Selector::handle_offer(std::span<const TransportKind> offered, Instant now)
     const bool open = path.tried() || path.state.is(PathState::standby);
     if (open && !entries_[path.candidate].offered) lose(path, EventKind::closed, Reason::withdrawn, now);
   }
+  work(now);
+}
+
+void Selector::handle_unusable(TransportKind transport, Instant now) {
+  for (auto& entry : entries_) entry.unusable = entry.unusable || entry.candidate.transport == transport;
+  std::erase_if(queue_, [&](std::size_t index) { return !usable(entries_[index]); });
+  for (auto& path : paths_) {
+    const bool open = path.tried() || path.state.is(PathState::standby);
+    const auto& entry = entries_[path.candidate];
+    if (open && entry.candidate.transport == transport && authenticating_ != path.id) {
+      lose(path, EventKind::closed, Reason::withdrawn, now);
+    }
+  }
+  work(now);
+}
+
+void Selector::handle_request(TransportKind transport, Instant now) {
+  if (state_.any_of(SelectorState::idle, SelectorState::stopped)) return;
+  request_ = Request{transport, now + kRequestTime, false};
   work(now);
 }
 
@@ -231,7 +261,7 @@ std::optional<Instant> Selector::path_deadline(const Path& path) const {
   switch (path.state.get()) {
     case PathState::opening: return earliest(soonest, path.since + times.open_timeout);
     case PathState::answered:
-      if (authenticating_ == path.id) return earliest(soonest, authenticate_until_);
+      if (authenticating_ == path.id) return earliest(soonest, authenticate_until());
       return soonest;
     case PathState::validating: return earliest(soonest, path.since + times.validate_timeout);
     case PathState::active:
@@ -249,7 +279,15 @@ std::optional<Instant> Selector::next_deadline() const {
   std::optional<Instant> soonest;
   for (const auto& path : paths_) soonest = earliest(soonest, path_deadline(path));
   if (!queue_.empty()) soonest = earliest(soonest, next_start_);
-  if (state_.is(SelectorState::outage) && !anything_tried()) soonest = earliest(soonest, retry_outage_at_);
+  if (state_.is(SelectorState::outage)) {
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      const bool queued = std::find(queue_.begin(), queue_.end(), i) != queue_.end();
+      if (!queued && usable(entries_[i]) && !being_tried(i, true)) {
+        soonest = earliest(soonest, outage_retry_at(entries_[i]));
+      }
+    }
+  }
+  if (request_) soonest = earliest(soonest, request_->until);
   soonest = earliest(soonest, head_start_until());
   if (held_) soonest = earliest(soonest, move_allowed_at());
   const auto* active = carrier();
@@ -329,13 +367,34 @@ Selector::Path* Selector::carrier() noexcept {
 }
 
 bool Selector::usable(const Entry& entry) const noexcept {
-  return entry.offered && (entry.candidate.family == IpFamily::v6 ? v6_ : v4_);
+  return entry.offered && !entry.unusable && (entry.candidate.family == IpFamily::v6 ? v6_ : v4_);
 }
 
-/// A path on a transport that the peer does not offer any more is worse than everything.
-std::size_t Selector::rank(const Path& path) const noexcept {
-  const auto& entry = entries_[path.candidate];
-  return entry.offered ? entry.rank : kMaxCandidates;
+/// A path on a transport that the peer does not offer any more is worse than everything, one that the user asked for is
+/// better.
+std::size_t Selector::rank(const Entry& entry) const noexcept {
+  if (!entry.offered || entry.unusable) return kMaxCandidates + 1;
+  return preferred_ == entry.candidate.transport ? 0 : entry.rank + 1;
+}
+
+/// Whether somebody waits for data to go through: then it is worth more packets to be quick.
+bool Selector::busy(Instant now) const noexcept {
+  const auto* path = carrier();
+  if (path == nullptr) return now - outage_since_ < config_.timings.outage_patient;
+  return path->last_data && now - *path->last_data <= config_.timings.idle_after;
+}
+
+Instant Selector::outage_retry_at(const Entry& entry) const noexcept {
+  const auto& times = config_.timings;
+  const auto most = busy_ ? times.outage_retry_busy : times.outage_retry_last;
+  return entry.failed_at.value_or(outage_since_) + std::min(entry.outage_pause, most);
+}
+
+Instant Selector::authenticate_until() const noexcept {
+  const bool others = std::any_of(paths_.begin(), paths_.end(), [&](const Path& path) {
+    return path.state.is(PathState::answered) && path.id != authenticating_;
+  });
+  return authenticate_since_ + (others ? config_.timings.authenticate_hurry : config_.timings.authenticate_timeout);
 }
 
 Duration Selector::patience(const Path& path) const noexcept {

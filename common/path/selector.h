@@ -65,20 +65,25 @@ struct MoveTo {
   PathId path;
   std::optional<PathId> from;
 };
-/// Send data on this path too; the peer's replay window drops what comes twice.
+/// Send data on this path too; the peer's replay window drops what comes twice. It need not be validated yet.
 struct StartTwin {
   PathId path;
 };
 struct StopTwin {
   PathId path;
 };
-using Action = std::variant<OpenPath, ClosePath, Authenticate, SendProbe, MoveTo, StartTwin, StopTwin>;
+/// Much of what is sent on this path does not arrive, though probes do: PmtuSearch::handle_large_lost().
+struct CheckMtu {
+  PathId path;
+};
+using Action = std::variant<OpenPath, ClosePath, Authenticate, SendProbe, MoveTo, StartTwin, StopTwin, CheckMtu>;
 
 /// Running totals of a path since it was opened, as the packet thread counts them.
 struct Activity {
   std::uint64_t sent_packets = 0;      // of data; control messages apart
   std::uint64_t received_packets = 0;  // authentic, control messages included
   std::uint64_t received_octets = 0;
+  std::uint64_t sent_all = 0;  // data and control messages; 0: not known
 };
 
 /// What `status` shows of a path.
@@ -119,6 +124,12 @@ class Selector {
   void handle_network_changed(NetworkId network, bool v4, bool v6, Instant now);
   /// What the authenticated peer offers; candidates of other transports are not tried any more.
   void handle_offer(std::span<const TransportKind> offered, Instant now);
+  /// Something that is no fault of the path rules the transport out on this network: native ESP behind a NAT. Holds
+  /// until handle_network_changed(). A path in use goes on until there is another one.
+  void handle_unusable(TransportKind transport, Instant now);
+  /// The user wants that transport now. It is opened beside the one in use, and data moves there once it is validated;
+  /// then it is preferred to all others until it stalls. What does not work out within 10 s is `declined`.
+  void handle_request(TransportKind transport, Instant now);
   void handle_stop(Instant now);
   void handle_deadline(Instant now);
 
@@ -145,6 +156,7 @@ class Selector {
     std::uint32_t decision = 0;
     Instant at{};
     enum : std::uint8_t { waiting, overdue, answered } state = answered;
+    std::uint64_t sent_all = 0;  // on the path, when it was sent
   };
   struct SignalWindow {
     Instant begun{};
@@ -170,6 +182,8 @@ class Selector {
 
     RttEstimator rtt;
     LossMeter loss_out, loss_in;
+    LossMeter loss_probed;  // outwards, by answers to probes: reports stop where nothing arrives
+    std::optional<Instant> mtu_doubted;
     GoodputMeter goodput;
     Activity activity;
     std::uint64_t reported = 0;  // received_count of the peer's newest report
@@ -189,10 +203,16 @@ class Selector {
   struct Entry {  // a candidate and what is remembered of it
     Candidate candidate;
     std::size_t rank = 0;  // of its transport; less is better
-    bool offered = true;
+    bool offered = true, unusable = false;
     std::uint32_t stalls = 0;
-    std::optional<Instant> left_alone_until, retry_at;
-    Duration retry_interval{};
+    std::optional<Instant> left_alone_until, failed_at;
+    Duration retry_interval{};  // in the background, from failed_at
+    Duration outage_pause{};    // in an outage, from failed_at
+  };
+  struct Request {
+    TransportKind transport{};
+    Instant until{};
+    bool begun = false;  // its candidates were opened
   };
 
   // Inputs end here: everything that is due is done, rules first that free the way for others.
@@ -201,12 +221,13 @@ class Selector {
   void watch(Path& path, Instant now);
   void authenticate(Instant now);
   void choose(Instant now);
+  void fulfil(Instant now);
   void climb(Instant now);
   void give_up_or_retry(Instant now);
   void race(Instant now);
   void send_probes(Instant now);
 
-  void start_race(Instant now, bool own_too);
+  void start_race(Instant now, bool own_too, Duration stagger);
   void open(std::size_t candidate, Reason reason, Instant now);
   void enter(Path& path, PathState next, Instant now);
   void enter(SelectorState next);
@@ -218,6 +239,8 @@ class Selector {
   void lose(Path& path, EventKind kind, Reason reason, Instant now);
   void close_tried(Instant now, bool worse_only);
   void move_to(Path& path, Reason reason, Instant now);
+  void doubt_mtu(Path& path, const LossMeter& loss, Instant now);
+  void decline(Instant now);
   void start_twin(Path& path, Instant now);
   void stop_twin(Instant now);
   void decide(Instant now);
@@ -229,7 +252,14 @@ class Selector {
   [[nodiscard]] const Path* carrier() const noexcept;
   [[nodiscard]] const Path* best_standby(bool better_only) const noexcept;
   [[nodiscard]] bool usable(const Entry& entry) const noexcept;
-  [[nodiscard]] std::size_t rank(const Path& path) const noexcept;
+  [[nodiscard]] std::size_t rank(const Entry& entry) const noexcept;
+  [[nodiscard]] std::size_t rank(const Path& path) const noexcept { return rank(entries_[path.candidate]); }
+  [[nodiscard]] bool requested(const Path& path) const noexcept {
+    return request_ && entries_[path.candidate].candidate.transport == request_->transport;
+  }
+  [[nodiscard]] bool busy(Instant now) const noexcept;
+  [[nodiscard]] Instant outage_retry_at(const Entry& entry) const noexcept;
+  [[nodiscard]] Instant authenticate_until() const noexcept;
   [[nodiscard]] bool being_tried(std::size_t candidate, bool standby_too) const noexcept;
   [[nodiscard]] std::optional<std::size_t> next_to_climb(const Path& active) const noexcept;
   [[nodiscard]] Instant climb_at(const Entry& entry) const noexcept;
@@ -252,7 +282,10 @@ class Selector {
   std::vector<Entry> entries_;
   std::deque<Path> paths_;  // references stay valid while paths are added
   std::optional<PathId> twin_, authenticating_;
-  std::optional<Instant> authenticate_until_;
+  Instant authenticate_since_{};
+  std::optional<Request> request_;
+  std::optional<TransportKind> preferred_;  // by a request that was fulfilled
+  bool busy_ = true;                        // data was sent of late; as of the last input
   bool held_ = false;
   std::uint32_t next_path_ = 1;
   std::uint64_t next_probe_id_;
@@ -261,8 +294,8 @@ class Selector {
   std::deque<std::size_t> queue_;  // candidates of the race that have not been started
   std::optional<Instant> next_start_;
   Reason race_reason_ = Reason::start;
-  std::optional<Instant> retry_outage_at_;
-  Duration outage_interval_{};
+  Duration race_stagger_{};
+  Instant outage_since_{};
 
   std::uint64_t moves_ = 0;
   std::optional<Instant> last_move_;

@@ -17,9 +17,11 @@ void Selector::work(Instant now) {
   for (auto& path : paths_) {
     if (!path.state.is(PathState::gone)) expire(path, now);
   }
+  busy_ = busy(now);
   if (auto* path = carrier(); path != nullptr) watch(*path, now);
   authenticate(now);
   choose(now);
+  fulfil(now);
   climb(now);
   race(now);
   give_up_or_retry(now);
@@ -46,7 +48,7 @@ void Selector::expire(Path& path, Instant now) {
       if (now >= path.since + times.open_timeout) lose(path, EventKind::failed, Reason::timeout, now);
       break;
     case PathState::answered:
-      if (authenticating_ == path.id && authenticate_until_ && now >= *authenticate_until_) {
+      if (authenticating_ == path.id && now >= authenticate_until()) {
         lose(path, EventKind::failed, Reason::timeout, now);
       }
       break;
@@ -107,7 +109,7 @@ void Selector::authenticate(Instant now) {
   }
   if (best == nullptr) return;
   authenticating_ = best->id;
-  authenticate_until_ = now + config_.timings.authenticate_timeout;
+  authenticate_since_ = now;
   actions_.push_back(Authenticate{best->id});
 }
 
@@ -120,15 +122,26 @@ void Selector::choose(Instant now) {
     return;
   }
   const auto* best = best_standby(false);
-  auto* standby = twin_ ? find(*twin_) : best != nullptr ? find(best->id) : nullptr;
-  if (standby == nullptr) {
-    held_ = false;
-    return;
+  auto* twin = twin_ ? find(*twin_) : nullptr;
+  auto* standby = twin != nullptr && twin->state.is(PathState::standby) ? twin
+                  : best != nullptr                                     ? find(best->id)
+                                                                        : nullptr;
+  if (standby == nullptr) held_ = false;
+  if (carrying != nullptr) {
+    // Data goes out twice before anything is proven: first on whatever is open, then on what is validated.
+    if (twin != nullptr && standby != nullptr && twin != standby) {
+      stop_twin(now);
+      twin = nullptr;
+    }
+    auto* beside = standby;
+    for (auto& path : paths_) {
+      if (beside == nullptr && path.state.is(PathState::validating)) beside = &path;
+    }
+    const bool moves_next = standby != nullptr && carrying->state.is(PathState::stalled);
+    if (twin == nullptr && beside != nullptr && !moves_next) start_twin(*beside, now);
+    if (!moves_next) return;
   }
-  if (carrying != nullptr && carrying->state.is(PathState::suspect)) {
-    if (!twin_) start_twin(*standby, now);
-    return;
-  }
+  if (standby == nullptr) return;
   if (const auto wait = head_start_until(); wait && now < *wait) return;
   const auto allowed_at = move_allowed_at();
   if (carrying == nullptr || !allowed_at || now >= *allowed_at) {
@@ -151,6 +164,57 @@ std::optional<Instant> Selector::head_start_until() const noexcept {
     until = std::max(until.value_or(Instant{}), path.since + config_.timings.head_start);
   }
   return until;
+}
+
+/// What the user asked for: opened beside the path in use, and moved to when it is validated.
+void Selector::fulfil(Instant now) {
+  if (!request_ || !authenticated_) {
+    if (request_ && now >= request_->until) decline(now);
+    return;
+  }
+  auto* active = carrier();
+  const bool calm = active != nullptr && active->state.is(PathState::active);
+  if (calm && requested(*active)) {
+    preferred_ = request_->transport;
+    request_.reset();
+    return;
+  }
+  for (auto& path : paths_) {
+    if (!calm || !path.state.is(PathState::standby) || !requested(path) || path.missed != 0) continue;
+    const auto allowed_at = move_allowed_at();
+    if (allowed_at && now < *allowed_at) break;
+    preferred_ = request_->transport;
+    request_.reset();
+    return move_to(path, Reason::requested, now);
+  }
+  bool tried = false;
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    if (entries_[i].candidate.transport != request_->transport) continue;
+    const bool queued = std::find(queue_.begin(), queue_.end(), i) != queue_.end();
+    tried = tried || queued || being_tried(i, true);
+    if (queued || request_->begun || !usable(entries_[i]) || being_tried(i, true)) continue;
+    open(i, Reason::requested, now);
+    tried = true;
+  }
+  request_->begun = true;
+  if (!tried || now >= request_->until) decline(now);
+}
+
+void Selector::decline(Instant now) {
+  Event event;
+  event.at = now;
+  event.kind = EventKind::declined;
+  event.candidate.transport = request_->transport;
+  event.reason = Reason::requested;
+  events_.push_back(event);
+  log_.add(event);
+  request_.reset();
+  for (auto& path : paths_) {
+    const bool open = path.tried() || path.state.is(PathState::standby);
+    if (open && path.reason == Reason::requested && twin_ != path.id) {
+      lose(path, EventKind::closed, Reason::superseded, now);
+    }
+  }
 }
 
 /// Upwards: tries better transports one at a time, and moves when one has been stable for long enough.
@@ -176,7 +240,10 @@ Instant Selector::up_at(const Path& better) const noexcept {
 /// When a candidate may be tried again in the background.
 Instant Selector::climb_at(const Entry& entry) const noexcept {
   Instant at{};
-  if (entry.retry_at) at = std::max(at, *entry.retry_at);
+  if (entry.failed_at) {
+    const auto most = busy_ ? config_.timings.retry_busy : config_.timings.retry_last;
+    at = *entry.failed_at + std::min(entry.retry_interval, most);
+  }
   if (entry.left_alone_until) at = std::max(at, *entry.left_alone_until);
   return at;
 }
@@ -191,7 +258,7 @@ std::optional<std::size_t> Selector::next_to_climb(const Path& active) const noe
   }
   std::optional<std::size_t> found;
   for (std::size_t i = 0; i < entries_.size(); ++i) {
-    if (!usable(entries_[i]) || entries_[i].rank >= limit) continue;
+    if (!usable(entries_[i]) || rank(entries_[i]) >= limit) continue;
     if (!found || climb_at(entries_[i]) < climb_at(entries_[*found])) found = i;
   }
   return found;
@@ -202,8 +269,9 @@ void Selector::give_up_or_retry(Instant now) {
   const bool carried = carrying != nullptr && !carrying->state.is(PathState::stalled);
   if (state_.any_of(SelectorState::racing, SelectorState::doubting) && !carried && !anything_tried()) {
     enter(SelectorState::outage);
-    outage_interval_ = config_.timings.outage_retry_first;
-    retry_outage_at_ = now + outage_interval_;
+    // Without a session the wait counts from the start: nobody sits before it for hours.
+    if (carrying != nullptr) outage_since_ = now;
+    for (auto& entry : entries_) entry.outage_pause = config_.timings.outage_retry_first;
     Event event;
     event.at = now;
     event.kind = EventKind::outage;
@@ -216,12 +284,16 @@ void Selector::give_up_or_retry(Instant now) {
     events_.push_back(event);
     log_.add(event);
   }
-  // A round ends before the next one begins, so that every candidate is in every round.
-  if (!state_.is(SelectorState::outage) || !retry_outage_at_ || now < *retry_outage_at_ || anything_tried()) return;
-  outage_interval_ = std::min(outage_interval_ * 2, config_.timings.outage_retry_last);
-  retry_outage_at_ = now + outage_interval_;
+  // Each candidate has its own pause: one that takes its time to fail does not keep the others waiting.
+  if (!state_.is(SelectorState::outage)) return;
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    if (!usable(entries_[i]) || being_tried(i, true) || now < outage_retry_at(entries_[i])) continue;
+    if (std::find(queue_.begin(), queue_.end(), i) != queue_.end()) continue;
+    queue_.push_back(i);
+    if (!next_start_) next_start_ = now;
+  }
   race_reason_ = Reason::outage;
-  start_race(now, true);
+  race_stagger_ = config_.timings.hard_stagger;
   race(now);
 }
 
@@ -230,7 +302,8 @@ void Selector::give_up_or_retry(Instant now) {
 /// Queues every usable candidate that is not being tried, best first. Those left alone come last: in need they count
 /// too. @param own_too  whether the transport in use may be opened a second time: a fresh flow helps where a device or
 /// a NAT forgot the old one
-void Selector::start_race(Instant now, bool own_too) {
+void Selector::start_race(Instant now, bool own_too, Duration stagger) {
+  race_stagger_ = stagger;
   const auto* carrying = carrier();
   const auto favourite = history_.last_good(config_.network);
   std::vector<std::size_t> order;
@@ -244,7 +317,7 @@ void Selector::start_race(Instant now, bool own_too) {
     const bool own = carrying != nullptr && carrying->candidate == index;
     const bool left_alone = entry.left_alone_until && now < *entry.left_alone_until;
     const bool favoured = favourite && favourite->transport == entry.candidate.transport;
-    return std::make_tuple(own, left_alone, !favoured, entry.rank, entry.candidate.family != IpFamily::v6);
+    return std::make_tuple(own, left_alone, !favoured, rank(entry), entry.candidate.family != IpFamily::v6);
   };
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return key(a) < key(b); });
   queue_.assign(order.begin(), order.end());
@@ -259,13 +332,13 @@ void Selector::race(Instant now) {
     open(index, race_reason_, now);
     const bool sibling =
         !queue_.empty() && entries_[queue_.front()].candidate.transport == entries_[index].candidate.transport;
-    next_start_ = now + (sibling ? config_.timings.family_stagger : config_.timings.transport_stagger);
+    next_start_ = now + (sibling ? config_.timings.family_stagger : race_stagger_);
   }
 }
 
 void Selector::open(std::size_t candidate, Reason reason, Instant now) {
   if (paths_.size() >= kMaxPaths) {
-    entries_[candidate].retry_at = now + config_.timings.retry_first;
+    entries_[candidate].failed_at = now;
     return;
   }
   auto& path = paths_.emplace_back();
@@ -287,8 +360,12 @@ void Selector::validated(Path& path, Instant now) {
 void Selector::lose(Path& path, EventKind kind, Reason reason, Instant now) {
   auto& entry = entries_[path.candidate];
   if (kind == EventKind::failed) {
-    entry.retry_at = now + entry.retry_interval;
-    entry.retry_interval = std::min(entry.retry_interval * 2, config_.timings.retry_last);
+    // What is tried in need says little about how often to try in calm.
+    if (path.reason == Reason::better_transport && entry.failed_at) {
+      entry.retry_interval = std::min(entry.retry_interval * 2, config_.timings.retry_last);
+    }
+    entry.failed_at = now;
+    entry.outage_pause = std::min(entry.outage_pause * 2, config_.timings.outage_retry_last);
     if (!queue_.empty()) next_start_ = now;  // RFC 8305 §5: a failure starts the next attempt at once
   }
   record(path, kind, now, reason, figures_of(path));
@@ -304,7 +381,7 @@ void Selector::close_tried(Instant now, bool worse_only) {
   const auto* carrying = carrier();
   for (auto& path : paths_) {
     if (!path.tried() && !path.state.is(PathState::standby)) continue;
-    if (worse_only && carrying != nullptr && rank(path) < rank(*carrying)) continue;
+    if (worse_only && carrying != nullptr && (rank(path) < rank(*carrying) || requested(path))) continue;
     lose(path, EventKind::closed, Reason::superseded, now);
   }
 }
@@ -344,7 +421,9 @@ void Selector::suspect(Path& path, Signal signal, const Figures& figures, Instan
   record(path, EventKind::suspected, now, Reason::none, figures, signal);
   if (state_.is(SelectorState::settled)) enter(SelectorState::doubting);
   race_reason_ = Reason::stall;
-  start_race(now, false);
+  const bool hard = signal == Signal::reset || signal == Signal::fin || signal == Signal::unreachable ||
+                    signal == Signal::transport_failed || signal == Signal::network_changed;
+  start_race(now, false, hard ? config_.timings.hard_stagger : config_.timings.stall_stagger);
 }
 
 void Selector::clear(Path& path, Instant now) {
@@ -372,6 +451,7 @@ void Selector::stall(Path& path, Instant now) {
   record(path, EventKind::stalled, now, Reason::none, figures, path.suspicion);
   path.verdict_at.reset();
   path.unconfirmed_since.reset();
+  if (preferred_ == entries_[path.candidate].candidate.transport) preferred_.reset();
   if (path.dead) path.next_probe.reset();
   // What helps where everything else is blocked and the device on the way forgot this flow: the same transport afresh.
   if (best_standby(false) == nullptr && usable(entries_[path.candidate]) && !being_tried(path.candidate, true)) {
@@ -388,7 +468,8 @@ void Selector::move_to(Path& path, Reason reason, Instant now) {
   if (from != nullptr) {
     left = from->id;
     auto& entry = entries_[from->candidate];
-    if (from->state.is(PathState::stalled)) {
+    // Where nothing worked, the transport is not to blame.
+    if (from->state.is(PathState::stalled) && !state_.is(SelectorState::outage)) {
       const auto& times = config_.timings;
       const auto doublings = std::min(entry.stalls, std::uint32_t{8});
       entry.left_alone_until = now + std::min(times.leave_alone * (1U << doublings), times.leave_alone_last);
@@ -405,7 +486,7 @@ void Selector::move_to(Path& path, Reason reason, Instant now) {
   held_ = false;
   auto& entry = entries_[path.candidate];
   entry.left_alone_until.reset();
-  entry.retry_at.reset();
+  entry.failed_at.reset();
   entry.retry_interval = config_.timings.retry_first;
   actions_.push_back(MoveTo{path.id, left});
   decide(now);
@@ -417,8 +498,17 @@ void Selector::move_to(Path& path, Reason reason, Instant now) {
   }
   history_.worked(config_.network, entry.candidate);
   if (!state_.is(SelectorState::settled)) enter(SelectorState::settled);
-  retry_outage_at_.reset();
   close_tried(now, true);
+}
+
+/// Many packets lost where the probes, which are small, come through.
+void Selector::doubt_mtu(Path& path, const LossMeter& loss, Instant now) {
+  if (!path.carries() || loss.sent() < kMtuDoubtPackets) return;
+  const auto ratio = loss.ratio();
+  if (!ratio || *ratio * 100 < threshold(Signal::loss).count) return;
+  if (path.mtu_doubted && now - *path.mtu_doubted < kMtuDoubtEvery) return;
+  path.mtu_doubted = now;
+  actions_.push_back(CheckMtu{path.id});
 }
 
 /// When the bound on moves allows another; nothing if it does now.
@@ -475,7 +565,7 @@ void Selector::send_probes(Instant now) {
     if (path.state.is(PathState::gone) || !path.next_probe || now < *path.next_probe) continue;
     auto& slot = path.probes[path.next_slot];
     path.next_slot = (path.next_slot + 1) % kProbesRemembered;
-    slot = {next_probe_id_++, decision_, now, SentProbe::waiting};
+    slot = {next_probe_id_++, decision_, now, SentProbe::waiting, path.activity.sent_all};
     ++path.asked;
     ++path.asked_total;
     actions_.push_back(SendProbe{path.id, slot.id, claim_of(path)});
@@ -500,7 +590,12 @@ void Selector::enter(Path& path, PathState next, Instant now) {
   }
 }
 
-void Selector::enter(SelectorState next) { state_.enter(next); }
+void Selector::enter(SelectorState next) {
+  if (state_.is(SelectorState::outage)) {  // over: what is better is tried again soon, whatever failed meanwhile
+    for (auto& entry : entries_) entry.retry_interval = config_.timings.retry_first;
+  }
+  state_.enter(next);
+}
 
 bool Selector::being_tried(std::size_t candidate, bool standby_too) const noexcept {
   return std::any_of(paths_.begin(), paths_.end(), [&](const Path& path) {

@@ -70,13 +70,19 @@ inline constexpr std::array<Threshold, kSignals> kThresholds{{
 /// Loss is judged on no fewer packets than this within its window.
 inline constexpr std::uint64_t kLossPackets = 50;
 
+/// Of so many packets within the window of loss a share as in kThresholds makes the path MTU be checked: large packets
+/// may be swallowed where small ones pass.
+inline constexpr std::uint64_t kMtuDoubtPackets = 8;
+inline constexpr Duration kMtuDoubtEvery = std::chrono::seconds{5};
+
 /// The times of the selector. Tests and labs may change them; these are what users get.
 struct Timings {
   // Start (RFC 8305 §8: 150 to 250 ms between attempts is sensible).
   Duration transport_stagger = std::chrono::milliseconds{200};
   Duration family_stagger = std::chrono::milliseconds{50};  // head start of v6 within one transport
   Duration open_timeout = std::chrono::seconds{3};          // from opening to the transport's own "open"
-  Duration authenticate_timeout = std::chrono::seconds{4};  // for IKE_AUTH on the path chosen for it
+  Duration authenticate_timeout = std::chrono::seconds{4};  // for IKE_AUTH on the path chosen for it …
+  Duration authenticate_hurry = std::chrono::seconds{2};    // … and where another path waits for its turn
   Duration validate_timeout = std::chrono::seconds{3};      // from open to the first answered probe
   Duration head_start = std::chrono::milliseconds{250};     // of an open better path over one that is validated first
 
@@ -92,19 +98,24 @@ struct Timings {
 
   // From suspicion to verdict.
   Duration verify_floor = std::chrono::milliseconds{600};
+  Duration stall_stagger = std::chrono::milliseconds{100};  // between the transports opened beside a suspect path …
+  Duration hard_stagger = std::chrono::milliseconds{50};    // … that says itself that it is cut
   Duration stalled_probe_every = std::chrono::seconds{1};
-  Duration outage_retry_first = std::chrono::seconds{1};  // doubles …
-  Duration outage_retry_last = std::chrono::seconds{8};   // … up to this
+  Duration outage_retry_first = std::chrono::seconds{1};  // pause after a candidate's failure; doubles …
+  Duration outage_retry_busy = std::chrono::seconds{1};   // … up to this while data is to be sent
+  Duration outage_retry_last = std::chrono::seconds{8};   // … and this otherwise
+  Duration outage_patient = std::chrono::minutes{2};      // without a session, so long counts as data to be sent
 
   // After a move.
   Duration grace = std::chrono::seconds{10};
-  Duration leave_alone = std::chrono::minutes{2};        // a transport that stalled; doubles with each stall …
+  Duration leave_alone = std::chrono::seconds{30};       // a transport that stalled; doubles with each stall …
   Duration leave_alone_last = std::chrono::minutes{16};  // … up to this
   Duration forgive_after = std::chrono::minutes{10};     // of carrying data well: the doubling begins anew
 
   // Back to a better transport.
   Duration retry_first = std::chrono::seconds{10};  // doubles with each failure …
-  Duration retry_last = std::chrono::minutes{5};    // … up to this
+  Duration retry_busy = std::chrono::seconds{20};   // … up to this while data is sent …
+  Duration retry_last = std::chrono::minutes{5};    // … and this otherwise
   Duration stable_before_up = std::chrono::seconds{10};
   Duration dwell_before_up = std::chrono::seconds{15};  // since the last move
 

@@ -1,6 +1,7 @@
 #include "tests/sim/path_world.h"
 
 #include <algorithm>
+#include <cstdio>
 
 namespace switchback::test {
 
@@ -26,6 +27,10 @@ PathWorld::PathWorld(std::uint64_t seed, SelectorConfig config, History history)
   last_out = last_in = clock.now();
 }
 
+void PathWorld::say(const std::string& what) const {
+  std::printf("%9.3f %s\n", std::chrono::duration<double>(clock.now().time_since_epoch() % 10h).count(), what.c_str());
+}
+
 void PathWorld::start() {
   traffic_since_ = last_out = last_in = clock.now();
   selector.handle_start(clock.now());
@@ -35,6 +40,7 @@ void PathWorld::start() {
 
 void PathWorld::cut(TransportKind transport, bool out, bool in, bool says_so) {
   auto& one = link(transport);
+  if (trace) say("-- cut " + std::string{to_string(transport)} + (out ? " out" : "") + (in ? " in" : ""));
   if (out) one.up_out = false;
   if (in) one.up_in = false;
   one.refuses = says_so;
@@ -50,6 +56,7 @@ void PathWorld::cut(TransportKind transport, bool out, bool in, bool says_so) {
 void PathWorld::heal(TransportKind transport) {
   auto& one = link(transport);
   const bool worked = one.works();
+  if (trace) say("-- heal " + std::string{to_string(transport)});
   one.up_out = one.up_in = true;
   one.refuses = false;
   one.loss = 0;
@@ -59,11 +66,13 @@ void PathWorld::heal(TransportKind transport) {
 void PathWorld::lossy(TransportKind transport, double loss) {
   auto& one = link(transport);
   const bool worked = one.works();
+  if (trace) say("-- loss " + std::string{to_string(transport)} + ' ' + std::to_string(loss));
   one.loss = loss;
   if (!worked && one.works()) one.working_since = clock.now();
 }
 
 void PathWorld::rebind_nat() {
+  if (trace) say("-- NAT forgets");
   for (auto& [id, flow] : flows_) {
     if (flow.transport == TransportKind::udp || flow.transport == TransportKind::esp) {
       flow.unmapped = true;
@@ -227,7 +236,14 @@ void PathWorld::drain() {
   while (const auto action = selector.poll_action()) {
     if (const auto* open = std::get_if<OpenPath>(&*action)) {
       flows_[open->path].transport = open->candidate.transport;
-      send(true, open->path, Kind::open);
+      const bool datagrams =
+          open->candidate.transport == TransportKind::udp || open->candidate.transport == TransportKind::esp;
+      if (authenticated_ && datagrams) {  // nothing to wait for but the probe
+        flows_[open->path].open = true;
+        selector.handle_path_opened(open->path, clock.now());
+      } else {
+        send(true, open->path, Kind::open);
+      }
       if (!next_tick_) next_tick_ = clock.now() + kTick;
     } else if (const auto* close = std::get_if<ClosePath>(&*action)) {
       flows_[close->path].closed = true;
@@ -256,6 +272,7 @@ void PathWorld::drain() {
     ++events;
     if (event->kind == EventKind::suspected) ++suspicions;
     if (event->kind == EventKind::moved && event->from) moves.push_back(*event);
+    if (trace) say(describe(*event));
     if (describe(*event).empty()) broken = "an event without a text";
   }
 }
@@ -282,11 +299,18 @@ void PathWorld::check() {
     if (one.works()) since = std::min(since, one.working_since);
   }
   since = std::max(since, traffic_since_);
-  for (const auto last : {last_out, last_in}) longest_stuck = std::max(longest_stuck, now - std::max(last, since));
+  for (const auto last : {last_out, last_in}) {
+    const auto stuck = now - std::max(last, since);
+    if (trace && stuck > longest_stuck && stuck > 2s) say("-- stuck " + std::to_string(stuck / 1ms) + " ms");
+    longest_stuck = std::max(longest_stuck, stuck);
+  }
 }
 
 void PathWorld::run_until(Instant end) {
-  if (traffic && !next_tick_) next_tick_ = clock.now() + kTick;
+  if (traffic && !next_tick_) {
+    traffic_since_ = clock.now();
+    next_tick_ = clock.now() + kTick;
+  }
   while (broken.empty()) {
     auto next = earliest(selector.next_deadline(), next_tick_);
     if (!flying_.empty()) next = earliest(next, flying_.top().due);

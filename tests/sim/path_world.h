@@ -53,6 +53,7 @@ class PathWorld {
   path::Selector selector;
   path::Follower follower;
   bool traffic = true;
+  static inline bool trace = false;  // decisions, faults and gaps to standard output
 
   // What was seen.
   Instant last_out, last_in;     // new data that arrived, each direction
@@ -98,6 +99,7 @@ class PathWorld {
   void deliver(const Message& message);
   void control_at_headend(path::PathId id, Flow& flow, const path::ControlMessage& message);
   void check();
+  void say(const std::string& what) const;
 
   std::array<Link, kLinks> links_{};
   std::map<path::PathId, Flow> flows_;
