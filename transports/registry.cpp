@@ -1,8 +1,26 @@
 #include "transports/registry.h"
 
+#include <algorithm>
+#include <array>
+
+#include "transports/esp/driver.h"
 #include "transports/udp/driver.h"
 
 namespace switchback::transports {
+namespace {
+
+/// By TransportId.
+constexpr std::array<std::string_view, kTransportIds> kNames{"udp", "esp", "ctcp", "tls", "tcp"};
+
+}  // namespace
+
+std::optional<TransportId> transport_id(std::string_view name) noexcept {
+  const auto found = std::find(kNames.begin(), kNames.end(), name);
+  if (found == kNames.end()) return std::nullopt;
+  return static_cast<TransportId>(found - kNames.begin());
+}
+
+std::string_view transport_name(TransportId id) noexcept { return id < kNames.size() ? kNames[id] : "?"; }
 
 Result<std::unique_ptr<Transport>, UserError> TransportRegistry::open(const TransportConfig& config,
                                                                       packet::PacketPool& pool) const {
@@ -25,6 +43,7 @@ const TransportRegistry& builtin_transports() {
   static const TransportRegistry registry = [] {
     TransportRegistry all;
     all.add("udp", &udp::open);
+    all.add("esp", &native_esp::open);
     return all;
   }();
   return registry;

@@ -24,11 +24,47 @@ void set_buffer(int fd, std::size_t octets) noexcept {
   if (!set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, value)) (void)set_option(fd, SOL_SOCKET, SO_SNDBUF, value);
 }
 
-[[nodiscard]] bool set_path_mtu_discovery(int fd, IpFamily family, bool dont_fragment) noexcept {
-  if (family == IpFamily::v4) {
-    return set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, dont_fragment ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT);
+/// What the kernel does about the path's MTU.
+enum class Fragmentation : std::uint8_t {
+  refuse,  // Don't Fragment, and EMSGSIZE beyond the MTU that the kernel knows of the path
+  allow,   // cut where needed, here or on the way
+  probe    // Don't Fragment, whatever the kernel knows of the path; EMSGSIZE beyond the interface's MTU
+};
+
+[[nodiscard]] bool set_fragmentation(int fd, IpFamily family, Fragmentation how) noexcept {
+  const bool v4 = family == IpFamily::v4;
+  int value = 0;
+  switch (how) {
+    case Fragmentation::refuse: value = v4 ? IP_PMTUDISC_DO : IPV6_PMTUDISC_DO; break;
+    case Fragmentation::allow: value = v4 ? IP_PMTUDISC_DONT : IPV6_PMTUDISC_DONT; break;
+    case Fragmentation::probe: value = v4 ? IP_PMTUDISC_PROBE : IPV6_PMTUDISC_PROBE; break;
   }
-  return set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, dont_fragment ? IPV6_PMTUDISC_DO : IPV6_PMTUDISC_DONT);
+  return v4 ? set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, value)
+            : set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, value);
+}
+
+[[nodiscard]] Result<void> send_with(int fd, IpFamily family, const msghdr& message, Fragmentation how) {
+  if (!set_fragmentation(fd, family, how)) return fail_errno();
+  const auto sent = ::sendmsg(fd, &message, MSG_NOSIGNAL);
+  const auto error = errno;
+  (void)set_fragmentation(fd, family, Fragmentation::refuse);
+  if (sent < 0) return fail(std::error_code{error, std::system_category()});
+  return {};
+}
+
+/// What sockets for datagrams of either kind need beside their protocol's own options.
+[[nodiscard]] Result<void> set_common_options(int fd, IpFamily family, std::uint32_t mark, std::size_t buffer) {
+  if (mark != 0 && ::setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0) return fail_errno();
+  if (family == IpFamily::v6) {
+    (void)set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+    (void)set_option(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+  } else {
+    (void)set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
+    (void)set_option(fd, IPPROTO_IP, IP_RECVERR, 1);
+  }
+  (void)set_fragmentation(fd, family, Fragmentation::refuse);
+  set_buffer(fd, buffer);
+  return {};
 }
 
 [[nodiscard]] int domain_of(IpFamily family) noexcept { return family == IpFamily::v4 ? AF_INET : AF_INET6; }
@@ -55,21 +91,10 @@ Result<UdpSocket> open_udp(const Endpoint& local, const UdpOptions& options) {
   if (!socket.fd) return fail_errno();
   const int fd = socket.fd.get();
 
-  if (options.mark != 0 && ::setsockopt(fd, SOL_SOCKET, SO_MARK, &options.mark, sizeof options.mark) != 0) {
-    return fail_errno();
-  }
   if (options.reuse_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return fail_errno();
-  if (family == IpFamily::v6) {
-    // The families have a socket each, so that both can have the same port.
-    if (!set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) return fail_errno();
-    (void)set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
-    (void)set_option(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
-  } else {
-    (void)set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
-    (void)set_option(fd, IPPROTO_IP, IP_RECVERR, 1);
-  }
-  (void)set_path_mtu_discovery(fd, family, true);
-  set_buffer(fd, options.buffer);
+  // The families have a socket each, so that both can have the same port.
+  if (family == IpFamily::v6 && !set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) return fail_errno();
+  SB_CHECK(set_common_options(fd, family, options.mark, options.buffer));
   socket.segmentation = set_option(fd, SOL_UDP, UDP_SEGMENT, 0);  // 0: the size comes with each message
   socket.receive_offload = options.receive_offload && set_option(fd, SOL_UDP, UDP_GRO, 1);
 
@@ -80,6 +105,18 @@ Result<UdpSocket> open_udp(const Endpoint& local, const UdpOptions& options) {
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return fail_errno();
   socket.local = Endpoint::from_sockaddr(address);
   return socket;
+}
+
+Result<UniqueFd> open_raw(const IpAddress& local, int protocol, std::uint32_t mark, std::size_t buffer) {
+  const auto family = local.family();
+  if (family == IpFamily::none) return fail(std::make_error_code(std::errc::invalid_argument));
+  UniqueFd fd{::socket(domain_of(family), SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol)};
+  if (!fd) return fail_errno();
+  SB_CHECK(set_common_options(fd.get(), family, mark, buffer));
+  sockaddr_storage address{};
+  const auto length = static_cast<socklen_t>(Endpoint{local, 0}.to_sockaddr(address));
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) return fail_errno();
+  return fd;
 }
 
 ReceivedControl parse_control(const msghdr& message) noexcept {
@@ -133,12 +170,11 @@ void build_control(msghdr& message, std::uint8_t* buffer, const IpAddress& sourc
 }
 
 Result<void> send_fragmented(int fd, IpFamily family, const msghdr& message) {
-  if (!set_path_mtu_discovery(fd, family, false)) return fail_errno();
-  const auto sent = ::sendmsg(fd, &message, MSG_NOSIGNAL);
-  const auto error = errno;
-  (void)set_path_mtu_discovery(fd, family, true);
-  if (sent < 0) return fail(std::error_code{error, std::system_category()});
-  return {};
+  return send_with(fd, family, message, Fragmentation::allow);
+}
+
+Result<void> send_unfragmented(int fd, IpFamily family, const msghdr& message) {
+  return send_with(fd, family, message, Fragmentation::probe);
 }
 
 std::optional<SocketError> next_socket_error(int fd) noexcept {

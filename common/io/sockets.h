@@ -1,4 +1,4 @@
-// UDP sockets with batches, segmentation and receive offloads, packet information and ICMP errors.
+// UDP and raw IP sockets with batches, segmentation and receive offloads, packet information and ICMP errors.
 #pragma once
 
 #include <cstddef>
@@ -34,6 +34,11 @@ struct UdpSocket {
 /// Errors: of socket(), bind() and SO_MARK; the other options fall back silently.
 [[nodiscard]] Result<UdpSocket> open_udp(const Endpoint& local, const UdpOptions& options);
 
+/// Opens a non-blocking raw socket for `protocol` packets to `local`, or to any address of the host if unspecified,
+/// with the options of open_udp(). Receiving gives IPv4 packets with their header, IPv6 ones without.
+/// Errors: as open_udp(); operation_not_permitted without CAP_NET_RAW.
+[[nodiscard]] Result<UniqueFd> open_raw(const IpAddress& local, int protocol, std::uint32_t mark, std::size_t buffer);
+
 /// Control data of one received message.
 struct ReceivedControl {
   IpAddress destination;          // the local address that it was sent to; empty if the kernel did not say
@@ -51,6 +56,10 @@ void build_control(msghdr& message, std::uint8_t* buffer, const IpAddress& sourc
 
 /// Sends `message` with fragmentation allowed, whatever the socket's setting. Slow; for messages that have to leave.
 [[nodiscard]] Result<void> send_fragmented(int fd, IpFamily family, const msghdr& message);
+
+/// Sends `message` with Don't Fragment, even beyond what the kernel knows of the path's MTU: the network is asked.
+/// Errors: message_size if the interface itself takes less.
+[[nodiscard]] Result<void> send_unfragmented(int fd, IpFamily family, const msghdr& message);
 
 /// An ICMP error (or a local "too big") about something that was sent to `remote`.
 struct SocketError {

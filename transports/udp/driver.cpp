@@ -7,31 +7,30 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <deque>
+#include <utility>
 
 #include "common/io/sockets.h"
 #include "common/packet/pool.h"
+#include "transports/datagram/receive_batch.h"
+#include "transports/datagram/report_queue.h"
+#include "transports/datagram/send_one.h"
 #include "transports/udp/framing.h"
 
 namespace switchback::transports::udp {
 namespace {
 
+using datagram::Outcome;
 using packet::Packet;
 using packet::PacketKind;
 using packet::PacketPool;
 
-/// Messages of one recvmmsg and of one sendmmsg.
-constexpr std::size_t kReceiveMessages = 32, kSendMessages = 32;
+/// Messages of one sendmmsg.
+constexpr std::size_t kSendMessages = 32;
 /// What a UDP_SEGMENT run may be: 64 segments since Linux 4.18 (128 since 6.9), and one IP packet in length, with
 /// room for the headers of either family.
 constexpr std::size_t kMaxRunPackets = 64, kMaxRunBytes = 65400;
 /// Packets looked at for one sendmmsg.
 constexpr std::size_t kMaxBatch = 1024;
-/// Where a small datagram is received; 33 of them fill a slab. Not a power of two, for the caches' sake.
-constexpr std::size_t kSlotBytes = 2112;
-/// From this mean size of received messages on, a few at a time fill the cache.
-constexpr std::size_t kLargeMessageBytes = 8192;
-constexpr std::size_t kMaxReports = 16;
 /// System calls of one receive(), so that a flood of malformed datagrams, which fill nothing, lets others have their
 /// turn.
 constexpr std::size_t kMaxFetches = 16;
@@ -68,14 +67,8 @@ struct Received {
 class Driver final : public Transport {
  public:
   Driver(const TransportConfig& config, PacketPool& pool)
-      : config_{config}, pool_{pool}, epoll_{::epoll_create1(EPOLL_CLOEXEC)} {
+      : config_{config}, epoll_{::epoll_create1(EPOLL_CLOEXEC)}, batch_{pool} {
     traits_ = {"udp", 20 + 8, 40 + 8, kMaxBatch};
-    for (std::size_t i = 0; i < kReceiveMessages; ++i) {
-      auto& header = receive_messages_[i].msg_hdr;
-      header.msg_name = &receive_names_[i];
-      header.msg_iov = &receive_parts_[2 * i];
-      header.msg_iovlen = 2;
-    }
   }
 
   [[nodiscard]] Result<void, UserError> open_all(std::span<const Endpoint> local) {
@@ -101,12 +94,7 @@ class Driver final : public Transport {
   [[nodiscard]] const TransportCounters& counters() const noexcept override { return counters_; }
   [[nodiscard]] Result<std::size_t> send(std::span<Packet> batch, Instant now) override;
   [[nodiscard]] Result<std::size_t> receive(std::span<Packet> out, Instant now) override;
-  [[nodiscard]] std::optional<PathReport> poll_report() override {
-    if (reports_.empty()) return std::nullopt;
-    auto report = std::move(reports_.front());
-    reports_.pop_front();
-    return report;
-  }
+  [[nodiscard]] std::optional<PathReport> poll_report() override { return reports_.next(); }
   void open_path(const PathRequest& request, Instant now) override;
   // Paths of datagrams have no state here.
   void close_path(const AddressPair& /*path*/, Instant /*now*/) override {}
@@ -137,31 +125,23 @@ class Driver final : public Transport {
   [[nodiscard]] Socket* socket_for(const AddressPair& path) noexcept;
   [[nodiscard]] bool frame(Packet& packet) const noexcept;
   void lay_out(std::size_t message, std::span<Packet> batch, const Run& run, const Socket& socket) noexcept;
-  enum class Outcome : std::uint8_t { sent, dropped, blocked };
   [[nodiscard]] Outcome overcome(Socket& socket, std::size_t message, std::span<Packet> batch, const Run& run,
                                  std::size_t& taken);
-  [[nodiscard]] Outcome send_one(Socket& socket, msghdr& message, const AddressPair& path);
+  [[nodiscard]] Outcome send_probe(Socket& socket, std::span<Packet> batch);
   void block(Socket& socket) noexcept;
-  void report(const PathReport& what) {
-    ++counters_.path_reports;
-    if (reports_.size() < kMaxReports) reports_.push_back(what);
-  }
 
   // --- receiving ---
   void poll_sockets();
-  void drain_errors(const Socket& socket, const AddressPair* just_sent = nullptr);
-  [[nodiscard]] bool prepare(std::size_t wanted, std::size_t& ready) noexcept;
   [[nodiscard]] Result<void> fetch(Socket& socket);
   [[nodiscard]] std::size_t deliver(std::span<Packet> out);
 
   TransportConfig config_;
-  PacketPool& pool_;
   UniqueFd epoll_;
   TransportTraits traits_;
   TransportCounters counters_;
   std::vector<Socket> sockets_;
   std::size_t next_ = 0;  // whose turn it is to be read
-  std::deque<PathReport> reports_;
+  datagram::ReportQueue reports_{counters_};
 
   std::array<mmsghdr, kSendMessages> send_messages_{};
   std::array<Run, kSendMessages> send_runs_{};
@@ -170,20 +150,10 @@ class Driver final : public Transport {
   struct alignas(cmsghdr) SendControl {
     std::array<std::uint8_t, io::kSendControlBytes> octets;
   };
-  struct alignas(cmsghdr) ReceiveControl {
-    std::array<std::uint8_t, io::kReceiveControlBytes> octets;
-  };
   std::array<SendControl, kSendMessages> send_controls_{};
 
-  std::array<mmsghdr, kReceiveMessages> receive_messages_{};
-  std::array<sockaddr_storage, kReceiveMessages> receive_names_{};
-  std::array<ReceiveControl, kReceiveMessages> receive_controls_{};
-  std::array<iovec, 2 * kReceiveMessages> receive_parts_{};
-  std::array<Packet, kReceiveMessages> overflow_;  // whole slabs for what does not fit into a slot
-  Packet slots_;                                   // one slab, cut into slots
-  std::size_t slots_used_ = 0;                     // octets of it
-  bool large_messages_ = false;
-  std::array<Received, kReceiveMessages> received_;
+  datagram::ReceiveBatch batch_;
+  std::array<Received, datagram::ReceiveBatch::kMessages> received_;
   std::size_t received_count_ = 0, received_next_ = 0;
 };
 
@@ -220,7 +190,7 @@ void Driver::open_path(const PathRequest& request, Instant /*now*/) {
     answer.kind = PathReport::Kind::failed;
     answer.detail = std::string{"there is no UDP socket for "} + (request.remote.address.is_v6() ? "IPv6" : "IPv4");
   }
-  reports_.push_back(std::move(answer));  // beyond the bound for hints: every request is answered once
+  reports_.answer(std::move(answer));
 }
 
 /// Puts the framing in front of a packet. False: it cannot travel on this path.
@@ -258,43 +228,17 @@ void Driver::block(Socket& socket) noexcept {
   watch(static_cast<std::size_t>(&socket - sockets_.data()), EPOLL_CTL_MOD);
 }
 
-/// One datagram, whatever the kernel says at first.
-Driver::Outcome Driver::send_one(Socket& socket, msghdr& message, const AddressPair& path) {
-  const int fd = socket.io.fd.get();
-  // With IP_RECVERR a call may fail by an ICMP error about an earlier datagram, to anyone: that is over with the next.
-  for (int attempt = 0; attempt < 3; ++attempt) {
-    ++counters_.send_calls;
-    if (::sendmsg(fd, &message, MSG_NOSIGNAL) >= 0) return Outcome::sent;
-    switch (errno) {
-      case EINTR: break;
-      case EAGAIN: return Outcome::blocked;
-      case ENOBUFS: return Outcome::dropped;  // a queue of the device was full; the socket is not
-      case EMSGSIZE: {
-        // The path takes less. The datagram still leaves, in fragments, and the report makes the tunnel's MTU smaller.
-        const bool left = io::send_fragmented(fd, path.remote.address.family(), message).has_value();
-        drain_errors(socket, &path);
-        return left ? Outcome::sent : Outcome::dropped;
-      }
-      case ENETUNREACH:
-      case EHOSTUNREACH:
-      case ENETDOWN:
-      case ECONNREFUSED:
-        if (attempt == 2) report({PathReport::Kind::unreachable, path, 0});
-        break;
-      case EINVAL:         // the source address is no longer of this host
-      case EADDRNOTAVAIL:  // as above, IPv6
-        report({PathReport::Kind::unreachable, path, 0});
-        return Outcome::dropped;
-      default: break;
-    }
-  }
-  return Outcome::dropped;
+/// The first packet of the batch, framed, by itself: whether its size fits is what it asks.
+Outcome Driver::send_probe(Socket& socket, std::span<Packet> batch) {
+  send_parts_[0] = {batch[0].data().data(), batch[0].size()};
+  lay_out(0, batch, {0, 1}, socket);
+  return datagram::send_whole(socket.io.fd.get(), send_messages_[0].msg_hdr, batch[0].path, counters_);
 }
 
 /// A message that sendmmsg refused, again by itself: as a run if the error was someone else's, datagram by datagram if
 /// it was about segmentation. `taken` counts what left or was dropped.
-Driver::Outcome Driver::overcome(Socket& socket, std::size_t message, std::span<Packet> batch, const Run& run,
-                                 std::size_t& taken) {
+Outcome Driver::overcome(Socket& socket, std::size_t message, std::span<Packet> batch, const Run& run,
+                         std::size_t& taken) {
   auto& header = send_messages_[message].msg_hdr;
   const auto& path = batch[run.first].path;
   if (run.count > 1) {
@@ -320,7 +264,7 @@ Driver::Outcome Driver::overcome(Socket& socket, std::size_t message, std::span<
     single.msg_iovlen = 1;
     io::build_control(single, send_controls_[message].octets.data(),
                       socket.io.local.address.is_unspecified() ? path.local.address : IpAddress{}, 0);
-    const auto outcome = send_one(socket, single, path);
+    const auto outcome = datagram::send_one(socket.io.fd.get(), socket.io.local, single, path, counters_, reports_);
     if (outcome == Outcome::blocked) {
       taken = i;
       return Outcome::blocked;
@@ -329,7 +273,7 @@ Driver::Outcome Driver::overcome(Socket& socket, std::size_t message, std::span<
   }
   taken = run.count;
   if (reason == EINVAL && dropped_before == counters_.send_dropped) {
-    drain_errors(socket);
+    datagram::drain_errors(socket.io.fd.get(), socket.io.local, reports_);
     if (reports_before == counters_.path_reports) socket.segmentation = false;
   }
   return Outcome::sent;
@@ -353,7 +297,12 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
     while (framed < rest.size() && messages < kSendMessages && socket != nullptr) {
       auto& first = rest[framed];
       if (framed != 0 && first.path != rest[framed - 1].path && socket_for(first.path) != socket) break;
+      if (first.dont_fragment && messages != 0) break;  // those before it first
       if (!frame(first)) break;
+      if (first.dont_fragment) {
+        framed = 1;
+        break;
+      }
       Run run{framed, 1};
       std::size_t octets = first.size();
       send_parts_[framed] = {first.data().data(), first.size()};
@@ -361,8 +310,8 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
       if (socket->segmentation && first.kind == PacketKind::esp) {
         while (framed < rest.size() && run.count < kMaxRunPackets) {
           auto& next = rest[framed];
-          if (next.kind != PacketKind::esp || next.size() > first.size() || octets + next.size() > kMaxRunBytes ||
-              next.path != first.path) {
+          if (next.kind != PacketKind::esp || next.dont_fragment || next.size() > first.size() ||
+              octets + next.size() > kMaxRunBytes || next.path != first.path) {
             break;
           }
           send_parts_[framed] = {next.data().data(), next.size()};
@@ -374,7 +323,7 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
       }
       lay_out(messages++, rest, run, *socket);
     }
-    if (messages == 0) {  // no socket for the path, or the wrong kind of packet for it
+    if (framed == 0) {  // no socket for the path, or the wrong kind of packet for it
       ++counters_.send_dropped;
       rest[0].reset();
       ++done;
@@ -382,6 +331,12 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
     }
     std::size_t sent = 0;
     bool blocked = false;
+    if (messages == 0) {
+      const auto outcome = send_probe(*socket, rest);
+      blocked = outcome == Outcome::blocked;
+      if (outcome == Outcome::dropped) ++counters_.send_dropped;
+      if (!blocked) take(1);
+    }
     while (sent < messages && !blocked) {
       const auto got =
           ::sendmmsg(socket->io.fd.get(), &send_messages_[sent], static_cast<unsigned>(messages - sent), MSG_NOSIGNAL);
@@ -416,24 +371,6 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
 
 // ---------------------------------------------------------------- receiving
 
-/// @param just_sent  whom an error is about that names no port: the kernel's own EMSGSIZE for IPv4 does not
-void Driver::drain_errors(const Socket& socket, const AddressPair* just_sent) {
-  for (int i = 0; i < 64; ++i) {  // bounded: anyone can send ICMP
-    const auto error = io::next_socket_error(socket.io.fd.get());
-    if (!error) break;
-    if (error->remote.address.empty()) continue;
-    AddressPair path{socket.io.local, error->remote};
-    if (path.remote.port == 0 && just_sent != nullptr && just_sent->remote.address == path.remote.address)
-      path = *just_sent;
-    if (error->error == EMSGSIZE) {
-      report({PathReport::Kind::mtu, path, error->mtu});
-    } else {
-      report({PathReport::Kind::unreachable, path, 0});
-    }
-  }
-  io::clear_socket_error(socket.io.fd.get());
-}
-
 void Driver::poll_sockets() {
   std::array<epoll_event, 64> events{};
   const auto count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
@@ -441,7 +378,7 @@ void Driver::poll_sockets() {
     const auto& event = events[static_cast<std::size_t>(i)];
     auto& socket = sockets_[event.data.u64];
     if ((event.events & EPOLLIN) != 0) socket.readable = true;
-    if ((event.events & EPOLLERR) != 0) drain_errors(socket);
+    if ((event.events & EPOLLERR) != 0) datagram::drain_errors(socket.io.fd.get(), socket.io.local, reports_);
     if ((event.events & EPOLLOUT) != 0) {
       socket.wants_write = false;
       watch(event.data.u64, EPOLL_CTL_MOD);
@@ -449,86 +386,32 @@ void Driver::poll_sockets() {
   }
 }
 
-/// Memory for up to `wanted` messages: each gets a slot, and behind it a whole slab for what does not fit.
-bool Driver::prepare(std::size_t wanted, std::size_t& ready) noexcept {
-  ready = 0;
-  if (!slots_ || slots_.size() - slots_used_ < kSlotBytes * std::min(wanted, std::size_t{4})) {
-    slots_ = pool_.allocate(0);
-    slots_used_ = 0;
-    if (!slots_) return false;
-    slots_.resize(PacketPool::kSlabBytes);
-  }
-  for (; ready < wanted; ++ready) {
-    const auto offset = slots_used_ + ready * kSlotBytes;
-    if (offset + kSlotBytes > slots_.size()) break;
-    auto& overflow = overflow_[ready];
-    if (!overflow) {
-      overflow = pool_.allocate(0);
-      if (!overflow) break;
-      overflow.resize(PacketPool::kSlabBytes);
-    }
-    receive_parts_[2 * ready] = {slots_.data().data() + offset, kSlotBytes};
-    receive_parts_[2 * ready + 1] = {overflow.data().data() + kSlotBytes, PacketPool::kSlabBytes - kSlotBytes};
-    auto& header = receive_messages_[ready].msg_hdr;
-    header.msg_namelen = sizeof receive_names_[ready];
-    header.msg_control = receive_controls_[ready].octets.data();
-    header.msg_controllen = io::kReceiveControlBytes;
-    header.msg_flags = 0;
-  }
-  return ready != 0;
-}
-
 Result<void> Driver::fetch(Socket& socket) {
-  const std::size_t wanted = large_messages_ ? 4 : kReceiveMessages;
-  std::size_t ready = 0;
-  if (!prepare(wanted, ready)) {
-    socket.readable = false;  // no memory: epoll will bring us back
-    return {};
-  }
-  const auto got = ::recvmmsg(socket.io.fd.get(), receive_messages_.data(), static_cast<unsigned>(ready), 0, nullptr);
-  if (got < 0) {
-    if (errno == EINTR) return {};
-    if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      socket.readable = false;
-      return {};
-    }
-    // An ICMP error about something sent earlier; it is over with this call.
-    if (errno == EBADF || errno == ENOTSOCK || errno == EFAULT) return fail_errno();
-    drain_errors(socket);
-    return {};
-  }
-  const auto count = static_cast<std::size_t>(got);
-  if (count < ready) socket.readable = false;
-  std::size_t octets = 0;
   received_next_ = received_count_ = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto& header = receive_messages_[i].msg_hdr;
-    const std::size_t size = receive_messages_[i].msg_len;
-    octets += size;
+  bool drained = false;
+  const auto got = batch_.fetch(socket.io.fd.get(), drained);
+  if (!got) {
+    const auto error = got.error().value();
+    if (error == EBADF || error == ENOTSOCK || error == EFAULT) return fail(got.error());
+    datagram::drain_errors(socket.io.fd.get(), socket.io.local, reports_);
+    return {};
+  }
+  socket.readable = !drained;
+  for (auto& message : *got) {
     ++counters_.receive_calls;
-    if ((header.msg_flags & MSG_TRUNC) != 0 || size == 0) {
+    if (!message.buffer) {
       ++counters_.receive_malformed;
       continue;
     }
     auto& entry = received_[received_count_++];
-    if (size <= kSlotBytes) {
-      entry.buffer = slots_.slice(slots_used_ + i * kSlotBytes, size);
-    } else {
-      std::memcpy(overflow_[i].data().data(), receive_parts_[2 * i].iov_base, kSlotBytes);
-      entry.buffer = std::move(overflow_[i]);
-      entry.buffer.resize(size);
-    }
-    const auto control = io::parse_control(header);
+    entry.buffer = std::move(message.buffer);
     auto& path = entry.buffer.path;
-    path.remote = Endpoint::from_sockaddr(receive_names_[i]);
-    path.local = socket.io.local;
-    if (!control.destination.empty()) path.local.address = control.destination;
+    path = {socket.io.local, message.from};
+    if (!message.control.destination.empty()) path.local.address = message.control.destination;
     entry.framing = framing_of(path, config_.headend, config_.ike_port);
     entry.offset = 0;
-    entry.segment = control.segment_bytes == 0 ? size : control.segment_bytes;
+    entry.segment = message.control.segment_bytes == 0 ? entry.buffer.size() : message.control.segment_bytes;
   }
-  slots_used_ += count * kSlotBytes;
-  if (count != 0) large_messages_ = octets / count >= kLargeMessageBytes;
   return {};
 }
 

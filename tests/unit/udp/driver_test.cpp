@@ -277,7 +277,7 @@ TEST_CASE("an unknown transport names those that exist, and a taken port says wh
   config.name = "smoke";
   const auto unknown = builtin_transports().open(config, pool);
   REQUIRE_FALSE(unknown);
-  CHECK(unknown.error().message == "there is no transport named \"smoke\"; this build has udp");
+  CHECK(unknown.error().message == "there is no transport named \"smoke\"; this build has udp, esp");
   Side holder{true, {*Endpoint::parse("127.0.0.1:0")}};
   config.name = "udp";
   config.local = holder.transport->local_endpoints();

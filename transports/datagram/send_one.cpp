@@ -1,0 +1,70 @@
+#include "transports/datagram/send_one.h"
+
+#include <cerrno>
+
+#include "common/io/sockets.h"
+
+namespace switchback::transports::datagram {
+
+Outcome send_one(int fd, const Endpoint& local, const msghdr& message, const AddressPair& path,
+                 TransportCounters& counters, ReportQueue& reports) {
+  // With IP_RECVERR a call may fail by an ICMP error about an earlier datagram, to anyone: that is over with the next.
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    ++counters.send_calls;
+    if (::sendmsg(fd, &message, MSG_NOSIGNAL) >= 0) return Outcome::sent;
+    switch (errno) {
+      case EINTR: break;
+      case EAGAIN: return Outcome::blocked;
+      case ENOBUFS: return Outcome::dropped;  // a queue of the device was full; the socket is not
+      case EMSGSIZE: {
+        // The path takes less. The datagram still leaves, in fragments, and the report makes the tunnel's MTU smaller.
+        const bool left = io::send_fragmented(fd, path.remote.address.family(), message).has_value();
+        drain_errors(fd, local, reports, &path);
+        return left ? Outcome::sent : Outcome::dropped;
+      }
+      case ENETUNREACH:
+      case EHOSTUNREACH:
+      case ENETDOWN:
+      case ECONNREFUSED:
+      case ENOPROTOOPT:  // ICMP protocol unreachable
+        if (attempt == 2) reports.hint({PathReport::Kind::unreachable, path, 0});
+        break;
+      case EINVAL:         // the source address is no longer of this host
+      case EADDRNOTAVAIL:  // as above, IPv6
+        reports.hint({PathReport::Kind::unreachable, path, 0});
+        return Outcome::dropped;
+      default: break;
+    }
+  }
+  return Outcome::dropped;
+}
+
+Outcome send_whole(int fd, const msghdr& message, const AddressPair& path, TransportCounters& counters) {
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    ++counters.send_calls;
+    const auto sent = io::send_unfragmented(fd, path.remote.address.family(), message);
+    if (sent) return Outcome::sent;
+    if (sent.error() == std::errc::resource_unavailable_try_again) return Outcome::blocked;
+    if (sent.error() == std::errc::message_size || sent.error() == std::errc::no_buffer_space) break;
+  }
+  return Outcome::dropped;
+}
+
+void drain_errors(int fd, const Endpoint& local, ReportQueue& reports, const AddressPair* just_sent) {
+  for (int i = 0; i < 64; ++i) {  // bounded: anyone can send ICMP
+    const auto error = io::next_socket_error(fd);
+    if (!error) break;
+    if (error->remote.address.empty()) continue;
+    AddressPair path{local, error->remote};
+    if (path.remote.port == 0 && just_sent != nullptr && just_sent->remote.address == path.remote.address)
+      path = *just_sent;
+    if (error->error == EMSGSIZE) {
+      reports.hint({PathReport::Kind::mtu, path, error->mtu});
+    } else {
+      reports.hint({PathReport::Kind::unreachable, path, 0});
+    }
+  }
+  io::clear_socket_error(fd);
+}
+
+}  // namespace switchback::transports::datagram

@@ -1,0 +1,30 @@
+// One datagram sent on its own, with all that the kernel may answer: refused sizes, errors about earlier ones, a full
+// socket.
+#pragma once
+
+#include <sys/socket.h>
+
+#include "transports/datagram/report_queue.h"
+
+namespace switchback::transports::datagram {
+
+enum class Outcome : std::uint8_t {
+  sent,
+  dropped,  // it can never leave as it is, or a queue of the device was full
+  blocked   // the socket is full
+};
+
+/// @param path  where it goes, which is what hints will name
+/// @param local  of the socket, for errors about others
+[[nodiscard]] Outcome send_one(int fd, const Endpoint& local, const msghdr& message, const AddressPair& path,
+                               TransportCounters& counters, ReportQueue& reports);
+
+/// As send_one(), but never cut on its way, and beyond what the kernel believes of the path: what asks whether a size
+/// fits. What is too long for the interface itself is `dropped`.
+[[nodiscard]] Outcome send_whole(int fd, const msghdr& message, const AddressPair& path, TransportCounters& counters);
+
+/// Queued ICMP errors (and the kernel's own "too big") into hints.
+/// @param just_sent  whom an error is about that names no port: the kernel's own EMSGSIZE for IPv4 does not
+void drain_errors(int fd, const Endpoint& local, ReportQueue& reports, const AddressPair* just_sent = nullptr);
+
+}  // namespace switchback::transports::datagram
