@@ -60,7 +60,7 @@ runs_over() { [[ $(client_transport) == "$1" ]]; }
 both_run_over() { runs_over "$1" && [[ $(headend_transport) == "$1" ]]; }
 
 # forget_networks: what the client remembers of networks where it was before.
-forget_networks() { on client sh -c 'rm -rf /var/lib/switchback/* /run/switchback/*history* /run/switchback/*networks*'; }
+forget_networks() { on client sh -c 'rm -f /run/switchback/*history*'; }
 
 # ---- the router --------------------------------------------------------------------------------------------------
 
