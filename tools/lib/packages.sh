@@ -17,7 +17,7 @@ readonly PACKAGES_CHECK=(
   clang-format-14 python3 git openssl
   strongswan-charon strongswan-swanctl libcharon-extra-plugins libcharon-extauth-plugins
   libstrongswan-extra-plugins libstrongswan-standard-plugins
-  tshark tcpdump conntrack
+  tshark tcpdump conntrack curl haproxy
 )
 # Compilers of the presets fuzz and tidy, which tools/check does not build.
 readonly PACKAGES_DEVELOP=(clang-14 clang-tidy-14 libclang-rt-14-dev shellcheck)
@@ -25,7 +25,7 @@ readonly PACKAGES_DEVELOP=(clang-14 clang-tidy-14 libclang-rt-14-dev shellcheck)
 readonly PACKAGES_BENCH=(openvpn openssl)
 
 # Services that some of these packages would start and enable. Nobody asked for them, so they are kept off.
-readonly UNWANTED_SERVICES=(strongswan-starter ipsec openvpn iperf3)
+readonly UNWANTED_SERVICES=(strongswan-starter ipsec openvpn iperf3 haproxy)
 
 # missing_packages NAME…: prints those that are not installed.
 missing_packages() {
