@@ -1,6 +1,7 @@
 #include "headend/control_api.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -18,9 +19,57 @@ std::string refusal(std::string_view why) { return to_line({{"ok", false}, {"err
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
+Json rounded(double value, double to) { return std::round(value * to) / to; }
+
+Json milliseconds(const std::optional<Duration>& duration) {
+  return duration ? rounded(seconds(*duration) * 1000, 1000) : Json();
+}
+
+Json share(const std::optional<double>& ratio) { return ratio ? rounded(*ratio, 10000) : Json(); }
+
+template <class Counters>
+Json counters_json(const Counters& from) {
+  Json counters = Json::object();
+  for (const auto& [name, value] : from) counters[std::string{name}] = value;
+  return counters;
+}
+
+Json path_json(const PathView& path) {
+  return {{"transport", path.transport},
+          {"local", path.path.local.to_string()},
+          {"remote", path.path.remote.to_string()},
+          {"state", path.state},
+          {"rtt_ms", milliseconds(path.srtt)},
+          {"loss_in", share(path.loss_in)},
+          {"loss_out", share(path.loss_out)},
+          {"goodput_in", std::round(path.goodput_in)},
+          {"goodput_out", std::round(path.goodput_out)},
+          {"mtu", path.mtu},
+          {"mtu_found", path.mtu_found},
+          {"sent_packets", path.sent_packets},
+          {"received_packets", path.received_packets},
+          {"idle_seconds", rounded(seconds(path.idle), 1000)},
+          {"signals", counters_json(path.signals)}};
+}
+
+Json move_json(const MoveView& move) {
+  return {{"at", iso_time(move.at)},
+          {"cause", move.cause},
+          {"from_transport", move.from ? Json(move.from_transport) : Json()},
+          {"from", move.from ? Json(move.from->remote.to_string()) : Json()},
+          {"to_transport", move.to_transport},
+          {"to", move.to.remote.to_string()},
+          {"left_rtt_ms", milliseconds(move.srtt)},
+          {"left_loss_in", share(move.loss_in)},
+          {"left_loss_out", share(move.loss_out)}};
+}
+
 Json session_json(const SessionView& session) {
   Json addresses = Json::array();
   for (const auto& address : session.addresses) addresses.push_back(address.to_string());
+  Json paths = Json::array(), moves = Json::array();
+  for (const auto& path : session.paths) paths.push_back(path_json(path));
+  for (const auto& move : session.moves) moves.push_back(move_json(move));
   return {{"id", session.id},
           {"user", session.user},
           {"identity", session.identity},
@@ -37,7 +86,13 @@ Json session_json(const SessionView& session) {
           {"out_bytes", session.out_octets},
           {"ike", session.ike_suite},
           {"esp", session.esp_suite},
-          {"children", session.children}};
+          {"children", session.children},
+          {"ike_local", session.ike_path.local.to_string()},
+          {"ike_remote", session.ike_path.remote.to_string()},
+          {"in_band", session.in_band},
+          {"paths", std::move(paths)},
+          {"moved", session.moved},
+          {"moves", std::move(moves)}};
 }
 
 std::string answer_sessions(const std::vector<SessionView>& sessions) {
@@ -56,8 +111,17 @@ std::string answer_status(const StatusView& status) {
                      {"in_use", pool.in_use},
                      {"reserved", pool.reserved}});
   }
-  Json counters = Json::object();
-  for (const auto& [name, value] : status.counters) counters[name] = value;
+  Json transports = Json::object();
+  for (const auto& transport : status.transports) {
+    Json at = Json::array();
+    for (const auto& endpoint : transport.listening) at.push_back(endpoint.to_string());
+    transports[std::string{transport.name}] = {
+        {"state", transport.failure.empty() ? "listening" : "failed"},
+        {"failure", transport.failure.empty() ? Json() : Json(transport.failure)},
+        {"listening", std::move(at)},
+        {"sessions", transport.sessions},
+        {"counters", counters_json(transport.counters)}};
+  }
   return to_line({{"ok", true},
                   {"running", true},
                   {"version", status.version},
@@ -73,7 +137,8 @@ std::string answer_status(const StatusView& status) {
                   {"pools", std::move(pools)},
                   {"forwarding", status.forwarding},
                   {"nat", status.nat},
-                  {"counters", std::move(counters)}});
+                  {"counters", counters_json(status.counters)},
+                  {"transports", std::move(transports)}});
 }
 
 std::string answer_kick(const Json& request, ControlBackend& backend) {
@@ -131,6 +196,49 @@ std::string joined(const Json& object, const char* key) {
     out += element.is_string() ? element.get<std::string>() : element.dump();
   }
   return out.empty() ? "-" : out;
+}
+
+/// Of a session; an empty object if there is none.
+Json path_in_use(const Json& session) {
+  const auto paths = session.find("paths");
+  if (paths == session.end() || !paths->is_array()) return Json::object();
+  for (const auto& path : *paths) {
+    if (path.is_object() && text_of(path, "state") == "in_use") return path;
+  }
+  return Json::object();
+}
+
+std::string rtt_text(const Json& path) {
+  const auto found = path.find("rtt_ms");
+  if (found == path.end() || !found->is_number()) return "-";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f ms", found->get<double>());
+  return text;
+}
+
+std::string loss_text(const Json& path) {
+  const auto one = [&](const char* key) -> std::string {
+    const auto found = path.find(key);
+    if (found == path.end() || !found->is_number()) return "-";
+    char text[32];
+    std::snprintf(text, sizeof text, "%.1f%%", found->get<double>() * 100);
+    return text;
+  };
+  return one("loss_in") + "/" + one("loss_out");
+}
+
+/// The last move of each session that has moved, below the table.
+std::string moves_text(const Json& sessions) {
+  std::string out;
+  for (const auto& session : sessions) {
+    const auto moves = session.find("moves");
+    if (moves == session.end() || !moves->is_array() || moves->size() < 2) continue;
+    const auto& move = moves->back();
+    out += "session " + text_of(session, "id") + " moved at " + text_of(move, "at") + " from " +
+           text_of(move, "from_transport") + " " + text_of(move, "from") + " to " + text_of(move, "to_transport") +
+           " " + text_of(move, "to") + " (" + text_of(move, "cause") + ", move " + text_of(session, "moved") + ")\n";
+  }
+  return out;
 }
 
 /// Columns as wide as their widest cell.
@@ -207,6 +315,14 @@ std::string render_status(std::string_view answer) {
       {"sessions", text_of(status, "established") + " established, " + text_of(status, "half_open") + " half open, " +
                        text_of(status, "users_online") + " users"},
   };
+  if (const auto transports = status.find("transports"); transports != status.end() && transports->is_object()) {
+    for (const auto& [name, transport] : transports->items()) {
+      if (!transport.is_object()) continue;
+      const bool works = text_of(transport, "state") == "listening";
+      rows.push_back({name, works ? joined(transport, "listening") + ": " + text_of(transport, "sessions") + " sessions"
+                                  : "FAILED: " + text_of(transport, "failure")});
+    }
+  }
   if (const auto pools = status.find("pools"); pools != status.end() && pools->is_array()) {
     for (const auto& pool : *pools) {
       rows.push_back({"pool", text_of(pool, "prefix") + ": " + text_of(pool, "in_use") + " of " +
@@ -222,13 +338,15 @@ std::string render_sessions(std::string_view answer) {
   if (parsed.is_discarded() || !parsed.is_object()) return {};
   const auto list = parsed.find("sessions");
   if (list == parsed.end() || !list->is_array() || list->empty()) return "no sessions\n";
-  std::vector<std::vector<std::string>> rows{{"ID", "USER", "STATE", "ADDRESSES", "FROM", "SINCE", "IN", "OUT", "ESP"}};
+  std::vector<std::vector<std::string>> rows{
+      {"ID", "USER", "STATE", "ADDRESSES", "BY", "FROM", "RTT", "LOSS IN/OUT", "SINCE", "IN", "OUT", "ESP"}};
   for (const auto& session : *list) {
     rows.push_back({text_of(session, "id"), text_of(session, "user"), text_of(session, "state"),
-                    joined(session, "addresses"), text_of(session, "remote"), text_of(session, "since"),
+                    joined(session, "addresses"), text_of(session, "transport"), text_of(session, "remote"),
+                    rtt_text(path_in_use(session)), loss_text(path_in_use(session)), text_of(session, "since"),
                     bytes_text(session, "in_bytes"), bytes_text(session, "out_bytes"), text_of(session, "esp")});
   }
-  return table(rows);
+  return table(rows) + moves_text(*list);
 }
 
 }  // namespace switchback::headend

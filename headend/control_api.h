@@ -13,14 +13,43 @@
 
 namespace switchback::headend {
 
+/// One path of a session.
+struct PathView {
+  AddressPair path;
+  std::string_view transport, state;  // literals; in_use, twin or standby
+  std::optional<Duration> srtt;
+  std::optional<double> loss_in, loss_out;  // 0 to 1; in: towards the headend
+  double goodput_in = 0, goodput_out = 0;   // inner octets per second
+  unsigned mtu = 0;                         // of the outer packet
+  bool mtu_found = false;                   // by probes
+  std::uint64_t sent_packets = 0, received_packets = 0;
+  Duration idle{};
+  std::vector<std::pair<std::string_view, std::uint64_t>> signals;  // of what has been seen at all
+};
+
+/// Data went elsewhere; the figures are those of the path that was left.
+struct MoveView {
+  WallTime at{};
+  std::optional<AddressPair> from;  // none: it began there
+  AddressPair to;
+  std::string_view from_transport, to_transport, cause;  // literals
+  std::optional<Duration> srtt;
+  std::optional<double> loss_in, loss_out;
+};
+
 /// One session as `sessions` shows it.
 struct SessionView {
   std::uint64_t id = 0;  // what `kick` takes
   std::string user;      // empty before authentication
   std::string identity;
   std::string state;
-  std::string transport;
-  AddressPair path;
+  std::string transport;  // of the path in use
+  AddressPair path;       // in use
+  AddressPair ike_path;
+  bool in_band = false;  // the client sends control messages: it has more than one path, and says which to use
+  std::vector<PathView> paths;
+  std::vector<MoveView> moves;  // the last 100
+  std::uint64_t moved = 0;      // in all
   std::vector<IpAddress> addresses;
   std::optional<WallTime> since;  // established
   Duration idle{};                // since an authenticated packet last came
@@ -32,6 +61,15 @@ struct SessionView {
 struct PoolView {
   IpPrefix prefix;
   std::uint64_t capacity = 0, in_use = 0, reserved = 0;
+};
+
+/// One transport of the headend.
+struct TransportView {
+  std::string_view name;  // a literal
+  std::string failure;    // why it does nothing any more; empty while it works
+  std::vector<Endpoint> listening;
+  std::size_t sessions = 0;  // whose data goes by it
+  std::vector<std::pair<std::string_view, std::uint64_t>> counters;
 };
 
 /// The whole headend as `status` shows it.
@@ -46,6 +84,7 @@ struct StatusView {
   bool forwarding = false;
   std::string nat;  // "off", "owned" or "plain"
   std::vector<std::pair<std::string, std::uint64_t>> counters;
+  std::vector<TransportView> transports;  // in the order of preference
 };
 
 /// What kick and user_removed end.

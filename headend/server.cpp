@@ -17,6 +17,7 @@
 #include "headend/firewall.h"
 #include "headend/session_host.h"
 #include "headend/session_setup.h"
+#include "headend/transport_setup.h"
 #include "headend/users.h"
 #include "transports/dataplane/dataplane.h"
 
@@ -27,7 +28,6 @@
 namespace switchback::headend {
 namespace {
 
-constexpr transports::TransportId kUdp = 0;
 constexpr Duration kTick = std::chrono::seconds{1};
 /// While the store is waited for, no session is served: a commit of `user add` takes less, and more is not worth it.
 constexpr std::chrono::milliseconds kStorePatience{200};
@@ -83,18 +83,18 @@ bool host_has(IpFamily family) {
   return static_cast<bool>(probe);
 }
 
-std::vector<Endpoint> endpoints_of(const Config& config) {
-  std::vector<Endpoint> endpoints;
+/// Local addresses of families that the kernel has.
+std::vector<IpAddress> addresses_of(const Config& config) {
+  std::vector<IpAddress> addresses;
   for (const auto& address : config.listen) {
     // "::" stands in the default for hosts that have IPv6; others still start.
     if (address.is_unspecified() && !host_has(address.family())) {
       log::info("listen_skipped", {{"address", address}, {"reason", "the kernel has no such addresses"}});
       continue;
     }
-    endpoints.push_back({address, config.ike_port});
-    endpoints.push_back({address, config.nat_t_port});
+    addresses.push_back(address);
   }
-  return endpoints;
+  return addresses;
 }
 
 ike::GateLimits gate_limits(const Config& config) {
@@ -132,7 +132,9 @@ struct Server::Impl {
   std::size_t end_revoked();
   void fail(std::string why);
   void finish();
-  [[nodiscard]] std::uint16_t inner_mtu(const AddressPair& path);
+  void transport_failed(const transports::DataPlaneFailed& broken);
+  [[nodiscard]] HostPaths host_paths();
+  [[nodiscard]] std::uint16_t link_mtu(const AddressPair& path);
 
   io::EventLoop& loop;
   std::shared_ptr<const Config> config;
@@ -158,6 +160,7 @@ struct Server::Impl {
   bool forwarding_on = false;
   std::function<void()> done, failed;
   std::string failure;
+  std::array<std::string, transports::kTransportIds> failures;  // of single transports; empty while they work
 };
 
 Result<void, UserError> Server::Impl::open(const RunOptions& options, Server& server) {
@@ -183,10 +186,9 @@ Result<void, UserError> Server::Impl::open(const RunOptions& options, Server& se
   SB_CHECK(open_data_plane(options));
   SB_CHECK(open_kernel());
   host = std::make_unique<SessionHost>(*data_plane, *authorizer, random, gate_limits(*config), host_limits(*config),
-                                       monotonic_now());
+                                       host_paths(), monotonic_now());
   host->set_session_config(std::move(session_config));
   host->set_keylog(keylog ? &*keylog : nullptr);
-  host->set_path_mtu([this](const AddressPair& path) { return inner_mtu(path); });
   start();
   return {};
 }
@@ -214,14 +216,18 @@ Result<void, UserError> Server::Impl::open_tun() {
 }
 
 Result<void, UserError> Server::Impl::open_data_plane(const RunOptions& options) {
-  transports::TransportConfig udp;
-  udp.name = "udp";
-  udp.local = endpoints_of(*config);
-  udp.headend = true;
-  udp.ike_port = config->ike_port;
-  if (udp.local.empty()) return fail_user(config->layout.config() + ": headend.listen has no address of this host");
+  const auto addresses = addresses_of(*config);
+  if (addresses.empty()) return fail_user(config->layout.config() + ": headend.listen has no address of this host");
   transports::DataPlaneConfig wanted;
-  wanted.transports.push_back(std::move(udp));
+  SB_TRY(wanted.transports, make_transports(*config, addresses));
+  const auto built = transports::builtin_transports().names();
+  const auto absent = [&](const transports::TransportConfig& transport) {
+    if (std::find(built.begin(), built.end(), transport.name) != built.end()) return false;
+    log::warning("transport_absent", {{"transport", transport.name}, {"detail", "this build does not have it"}});
+    return true;
+  };
+  std::erase_if(wanted.transports, absent);
+  SB_CHECK(check_transports(*config, wanted.transports));
   wanted.tun = tun->take_queues();
   wanted.tun_offloads = tun->offloads();
   wanted.pcap_file = options.pcap_file;
@@ -271,7 +277,7 @@ void Server::Impl::drain(Instant now) {
   const auto wall = wall_now();
   for (auto& event : batch) {
     if (const auto* broken = std::get_if<transports::DataPlaneFailed>(&event)) {
-      fail(broken->what + ": " + broken->error.message());
+      transport_failed(*broken);
     } else {
       host->handle(event, now, wall);
     }
@@ -342,15 +348,48 @@ void Server::Impl::finish() {
   std::exchange(done, nullptr)();
 }
 
-std::uint16_t Server::Impl::inner_mtu(const AddressPair& path) {
-  const auto& traits = data_plane->traits(kUdp);
-  const unsigned overhead = path.remote.address.is_v6() ? traits.overhead_v6 : traits.overhead_v4;
+/// One transport that fails leaves the others; without any, or without the TUN, there is nothing left to do.
+void Server::Impl::transport_failed(const transports::DataPlaneFailed& broken) {
+  const auto why = broken.what + ": " + broken.error.message();
+  if (!broken.transport) return fail(why);
+  auto& slot = failures.at(*broken.transport);
+  if (slot.empty()) {
+    log::error("transport_failed", {{"transport", transports::transport_name(*broken.transport)},
+                                    {"detail", why},
+                                    {"remedy", "the others go on; restart the headend to have it again"}});
+  }
+  slot = why;
+  const auto works = [&](const std::string& name) {
+    const auto id = transports::transport_id(name);
+    return id && failures.at(*id).empty();
+  };
+  const auto& enabled = config->transports.enabled;
+  if (std::none_of(enabled.begin(), enabled.end(), works)) fail("no transport is left, the last error is: " + why);
+}
+
+HostPaths Server::Impl::host_paths() {
+  HostPaths paths;
+  paths.rules.tun_mtu = static_cast<std::uint16_t>(config->mtu);
+  for (transports::TransportId id = 0; id < transports::kTransportIds; ++id) {
+    if (!data_plane->has(id)) continue;
+    const auto& traits = data_plane->traits(id);
+    paths.rules.overhead[id] = {traits.overhead_v4, traits.overhead_v6};
+  }
+  paths.ike_port = config->ike_port;
+  paths.native_esp = data_plane->has(transports::kEspTransport);
+  paths.offer = make_offer(*config);
+  std::erase_if(paths.offer.transports, [this](const path::OfferedTransport& offered) {
+    return !data_plane->has(static_cast<transports::TransportId>(offered.transport));
+  });
+  paths.link_mtu = [this](const AddressPair& path) { return link_mtu(path); };
+  return paths;
+}
+
+std::uint16_t Server::Impl::link_mtu(const AddressPair& path) {
+  constexpr std::uint16_t kUsual = 1500;
   const auto route = netlink->lookup(path.remote.address, 0);
-  if (!route || route->mtu == 0) return 0;
-  const auto fits = inner_mtu_for(route->mtu, overhead);
-  // Below IPv6's minimum there is nothing sensible to tell the inner side; the outer packets are fragmented instead.
-  if (fits >= config->mtu || fits < 1280) return 0;
-  return static_cast<std::uint16_t>(fits);
+  if (!route || route->mtu == 0) return kUsual;
+  return static_cast<std::uint16_t>(std::min<unsigned>(route->mtu, path::kLargestPmtu));
 }
 
 Server::Server(std::unique_ptr<Impl> impl) noexcept : impl_{std::move(impl)} {}
@@ -399,7 +438,7 @@ void Server::reload() {
   impl_->host->set_limits(host_limits(*impl_->config));
   (void)impl_->end_revoked();
   log::info("reloaded", {{"file", impl_->config->layout.config()},
-                         {"detail", "addresses, ports, pools, forwarding and NAT need a restart"}});
+                         {"detail", "addresses, ports, transports, pools, forwarding and NAT need a restart"}});
 }
 
 const std::string& Server::failure() const noexcept { return impl_->failure; }
@@ -411,7 +450,11 @@ std::string Server::summary() const {
   for (const auto family : {IpFamily::v4, IpFamily::v6}) {
     if (const auto& pool = impl_->authorizer->pool(family)) text += " pool " + pool->prefix().to_string();
   }
-  for (const auto& endpoint : impl_->data_plane->local_endpoints(kUdp)) text += " udp " + endpoint.to_string();
+  for (const auto& name : impl_->config->transports.enabled) {
+    for (const auto& endpoint : impl_->data_plane->local_endpoints(transports::transport_id(name).value_or(0))) {
+      text += " " + name + " " + (endpoint.port == 0 ? endpoint.address.to_string() : endpoint.to_string());
+    }
+  }
   return text;
 }
 
@@ -431,7 +474,7 @@ StatusView Server::status() const {
     }
   }
   if (!impl_->host) return view;
-  view.listening = impl_->data_plane->local_endpoints(kUdp);
+  view.listening = impl_->data_plane->local_endpoints(transports::kUdpTransport);
   view.sessions = impl_->host->size();
   view.established = impl_->host->established();
   view.half_open = impl_->host->half_open();
@@ -458,17 +501,35 @@ StatusView Server::status() const {
                    {"esp_forged", plane.esp_forged},
                    {"esp_refused", plane.esp_refused},
                    {"pool_empty", plane.pool_empty}};
-  for (const auto& transport : plane.transports) {
-    view.counters.emplace_back("udp_received_packets", transport.received_packets);
-    view.counters.emplace_back("udp_sent_packets", transport.sent_packets);
-    view.counters.emplace_back("udp_malformed", transport.receive_malformed);
-    view.counters.emplace_back("udp_send_dropped", transport.send_dropped);
+  view.counters.insert(
+      view.counters.end(),
+      {{"esp_control", plane.esp_dummy}, {"control_dropped", plane.control_dropped}, {"twins_sent", plane.twins_sent}});
+  if (const auto& udp = plane.transports[transports::kUdpTransport]) {
+    view.counters.insert(view.counters.end(), {{"udp_received_packets", udp->received_packets},
+                                               {"udp_sent_packets", udp->sent_packets},
+                                               {"udp_malformed", udp->receive_malformed},
+                                               {"udp_send_dropped", udp->send_dropped}});
+  }
+  for (const auto& name : impl_->config->transports.enabled) {
+    const auto id = transports::transport_id(name).value_or(0);
+    const auto& counts = plane.transports.at(id);
+    if (!counts) continue;
+    TransportView transport;
+    transport.name = transports::transport_name(id);
+    transport.failure = impl_->failures.at(id);
+    transport.listening = impl_->data_plane->local_endpoints(id);
+    transport.sessions = impl_->host->sessions_on(id);
+    transport.counters = {{"received_packets", counts->received_packets}, {"received_bytes", counts->received_octets},
+                          {"sent_packets", counts->sent_packets},         {"sent_bytes", counts->sent_octets},
+                          {"send_dropped", counts->send_dropped},         {"send_blocked", counts->send_blocked},
+                          {"malformed", counts->receive_malformed},       {"path_reports", counts->path_reports}};
+    view.transports.push_back(std::move(transport));
   }
   return view;
 }
 
 std::vector<SessionView> Server::sessions() const {
-  return impl_->host ? impl_->host->views(monotonic_now()) : std::vector<SessionView>{};
+  return impl_->host ? impl_->host->views(monotonic_now(), wall_now()) : std::vector<SessionView>{};
 }
 
 std::size_t Server::kick(const KickTarget& target) {

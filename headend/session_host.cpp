@@ -26,17 +26,56 @@ IkeSpi own(IkeSpi initiator, IkeSpi responder, bool we_are_original_initiator) n
   return we_are_original_initiator ? initiator : responder;
 }
 
+/// Where peers listen for IKE, if nothing else is known.
+constexpr std::uint16_t kIkePort = 500;
+
+PathView path_view(const PathFigures& from, Instant now) {
+  PathView view;
+  view.path = from.path;
+  view.transport = transports::transport_name(from.path.transport);
+  view.state = to_string(from.use);
+  view.srtt = from.srtt;
+  view.loss_in = from.loss_in;
+  view.loss_out = from.loss_out;
+  view.goodput_in = from.goodput_in;
+  view.goodput_out = from.goodput_out;
+  view.mtu = from.mtu;
+  view.mtu_found = from.mtu_found;
+  view.sent_packets = from.sent_packets;
+  view.received_packets = from.received_packets;
+  view.idle = from.heard > now ? Duration{} : now - from.heard;
+  for (std::size_t i = 0; i < from.signals.size(); ++i) {
+    if (from.signals[i] != 0) view.signals.emplace_back(path::to_string(static_cast<path::Signal>(i)), from.signals[i]);
+  }
+  return view;
+}
+
+MoveView move_view(const Move& from, WallTime at) {
+  MoveView view;
+  view.at = at;
+  view.from = from.from;
+  view.to = from.to;
+  view.from_transport = from.from ? transports::transport_name(from.from->transport) : std::string_view{};
+  view.to_transport = transports::transport_name(from.to.transport);
+  view.cause = to_string(from.cause);
+  view.srtt = from.srtt;
+  view.loss_in = from.loss_in;
+  view.loss_out = from.loss_out;
+  return view;
+}
+
 std::string_view state_name(const LiveSession& live) noexcept { return ike::to_string(live.session.state()); }
 
 }  // namespace
 
 SessionHost::SessionHost(transports::DataPlane& data_plane, Authorizer& authorizer, RandomSource& random,
-                         ike::GateLimits gate_limits, HostLimits limits, Instant now)
+                         ike::GateLimits gate_limits, HostLimits limits, HostPaths paths, Instant now)
     : data_plane_{data_plane},
       authorizer_{authorizer},
       random_{random},
       limits_{limits},
-      acceptor_{gate_limits, random, now} {}
+      acceptor_{gate_limits, random, now},
+      paths_{std::move(paths)} {}
 
 LiveSession* SessionHost::find(SessionTag tag) noexcept {
   const auto found = sessions_.find(tag);
@@ -52,9 +91,13 @@ void SessionHost::handle(transports::DataPlaneEvent& event, Instant now, WallTim
     }
   } else if (const auto* moved = std::get_if<transports::PeerMoved>(&event)) {
     if (auto* live = find(moved->session)) {
+      live->paths.handle_seen(moved->path, now);
+      pump_paths(*live, now);
       live->session.handle_esp_from(moved->path, now);
       pump(*live, now);
     }
+  } else if (const auto* control = std::get_if<transports::ControlReceived>(&event)) {
+    control_message(*control, now);
   } else if (const auto* first = std::get_if<transports::FirstInbound>(&event)) {
     if (auto* live = find(first->session)) {
       live->session.handle_first_inbound_packet(first->child, now);
@@ -62,11 +105,35 @@ void SessionHost::handle(transports::DataPlaneEvent& event, Instant now, WallTim
     }
   } else if (const auto* unknown = std::get_if<transports::UnknownSpi>(&event)) {
     if (auto hint = acceptor_.unknown_esp(unknown->spi, unknown->octets, now)) {
-      data_plane_.send_ike(unknown->transport, unknown->path, *std::move(hint));
+      auto to = unknown->path;
+      if (to.transport == transports::kEspTransport) {  // which carries no IKE
+        to = {{to.local.address, paths_.ike_port}, {to.remote.address, kIkePort}, transports::kUdpTransport};
+      }
+      data_plane_.send_ike(to, *std::move(hint));
     }
   } else if (const auto* hint = std::get_if<transports::PathHint>(&event)) {
     path_hint(*hint, now);
+  } else if (const auto* closed = std::get_if<transports::PathClosed>(&event)) {
+    path_closed(*closed, now);
+  } else if (const auto* signal = std::get_if<transports::PathSignal>(&event)) {
+    for (const auto tag : on_path(signal->path)) {
+      if (auto* live = find(tag)) live->paths.handle_signal(signal->path, signal->signal, signal->count);
+    }
   }
+}
+
+std::optional<Instant> SessionHost::next_deadline() const noexcept {
+  const auto first = deadlines_.next(), second = path_deadlines_.next();
+  if (!first || !second) return first ? first : second;
+  return std::min(*first, *second);
+}
+
+AddressPair SessionHost::data_path(const AddressPair& ike_path) const noexcept {
+  // ESP in UDP is only on the other port (RFC 7296 §2.23): who stays on this one wants protocol 50.
+  if (paths_.native_esp && ike_path.transport == transports::kUdpTransport && ike_path.local.port == paths_.ike_port) {
+    return {{ike_path.local.address, 0}, {ike_path.remote.address, 0}, transports::kEspTransport};
+  }
+  return ike_path;
 }
 
 void SessionHost::ike_message(transports::IkeReceived& received, Instant now, WallTime wall) {
@@ -77,7 +144,7 @@ void SessionHost::ike_message(transports::IkeReceived& received, Instant now, Wa
     if (closing_) return;
     auto decision = acceptor_.decide(received.message, received.path, now);
     if (auto* reply = std::get_if<Acceptor::Reply>(&decision)) {
-      data_plane_.send_ike(received.transport, received.path, std::move(reply->datagram));
+      data_plane_.send_ike(received.path, std::move(reply->datagram));
       return;
     }
     if (const auto* duplicate = std::get_if<Acceptor::Duplicate>(&decision)) {
@@ -88,8 +155,12 @@ void SessionHost::ike_message(transports::IkeReceived& received, Instant now, Wa
         return;
       }
       tag = table_.open();
-      auto live = std::make_unique<LiveSession>(*tag, config_, ike::Environment{random_, spis_});
-      live->transport = received.transport;
+      std::array<std::uint8_t, 8> first_probe_id{};
+      random_.secret_fill(first_probe_id);
+      auto live = std::make_unique<LiveSession>(*tag, config_, ike::Environment{random_, spis_}, paths_.rules,
+                                                load_be<std::uint64_t>(first_probe_id.data()));
+      live->first_path = received.path;
+      by_path_.emplace(received.path, *tag);
       sessions_.emplace(*tag, std::move(live));
       acceptor_.opened(*tag, received.message, received.path);
     } else {
@@ -102,22 +173,123 @@ void SessionHost::ike_message(transports::IkeReceived& received, Instant now, Wa
   }
 }
 
+void SessionHost::control_message(const transports::ControlReceived& received, Instant now) {
+  auto* live = find(received.session);
+  if (live == nullptr) return;
+  live->paths.handle_control(received, now);
+  pump_paths(*live, now);
+  // A NAT may have given the client another mapping: IKE has to follow, or our own requests go nowhere. The session
+  // knows whether the path is of that kind, and looks before it moves.
+  if (live->paths.in_use() == received.path && received.path != live->session.path()) {
+    live->session.handle_esp_from(received.path, now);
+    pump(*live, now);
+  }
+}
+
+std::vector<SessionTag> SessionHost::on_path(const AddressPair& path) const {
+  std::vector<SessionTag> tags;
+  const auto [begin, end] = by_path_.equal_range(path);
+  for (auto entry = begin; entry != end; ++entry) {
+    if (std::find(tags.begin(), tags.end(), entry->second) == tags.end()) tags.push_back(entry->second);
+  }
+  return tags;
+}
+
+void SessionHost::forget_path(SessionTag tag, const AddressPair& path) {
+  const auto [begin, end] = by_path_.equal_range(path);
+  for (auto entry = begin; entry != end; ++entry) {
+    if (entry->second == tag) {
+      by_path_.erase(entry);
+      return;
+    }
+  }
+}
+
+void SessionHost::path_closed(const transports::PathClosed& closed, Instant now) {
+  for (const auto tag : on_path(closed.path)) {
+    auto* live = find(tag);
+    if (live == nullptr) continue;
+    if (!live->since && live->session.path() == closed.path) {
+      // Clients try several paths and close those that they do not take.
+      live->end_note = "its connection was closed";
+      live->session.abandon(now);
+      pump(*live, now);
+      continue;
+    }
+    if (live->logs.allow(now)) {
+      log::debug("path_closed", {{"session", tag.value},
+                                 {"transport", transports::transport_name(closed.path.transport)},
+                                 {"remote", closed.path.remote},
+                                 {"detail", closed.detail}});
+    }
+    live->paths.handle_closed(closed.path, now);
+    pump_paths(*live, now);
+  }
+}
+
 void SessionHost::path_hint(const transports::PathHint& hint, Instant now) {
-  // ICMP is not authenticated: it may have a session ask whether the peer lives, or send smaller packets, no more.
+  // ICMP is not authenticated: it may have a session ask whether the peer lives, or send smaller packets, no more. It
+  // tells the remote address, and of the local one only sometimes.
   std::vector<SessionTag> concerned;
+  const auto same = [&](const AddressPair& path) {
+    return path.remote == hint.report.path.remote && path.transport == hint.report.path.transport;
+  };
   for (const auto& [tag, live] : sessions_) {
-    if (live->session.path().remote == hint.report.path.remote) concerned.push_back(tag);
+    if (same(live->session.path()) || (live->paths.in_use() && same(*live->paths.in_use()))) concerned.push_back(tag);
   }
   for (const auto tag : concerned) {
     auto* live = find(tag);
     if (live == nullptr) continue;
-    if (hint.report.kind == transports::PathReport::Kind::mtu) {
-      if (inner_mtu_) data_plane_.set_inner_mtu(tag, inner_mtu_(live->session.path()));
-    } else {
-      live->session.handle_hint(now);
-      pump(*live, now);
+    for (const auto& path : live->paths.paths()) {
+      if (!same(path)) continue;
+      if (hint.report.kind == transports::PathReport::Kind::mtu) {
+        live->paths.handle_mtu_hint(path, hint.report.mtu, link_mtu(path), now);
+      } else {
+        live->paths.handle_signal(path, path::Signal::unreachable, 1);
+      }
+    }
+    pump_paths(*live, now);
+    // A client that has several paths finds out by itself which of them work; its session must not end for one.
+    if (hint.report.kind == transports::PathReport::Kind::mtu || live->paths.speaks_control()) continue;
+    live->session.handle_hint(now);
+    pump(*live, now);
+  }
+}
+
+std::uint16_t SessionHost::link_mtu(const AddressPair& path) const {
+  return paths_.link_mtu ? paths_.link_mtu(path) : std::uint16_t{1500};
+}
+
+void SessionHost::pump_paths(LiveSession& live, Instant now) {
+  while (auto action = live.paths.poll_action()) {
+    if (const auto* add = std::get_if<SessionPaths::AddPath>(&*action)) {
+      by_path_.emplace(add->path, live.tag);
+      live.paths.handle_added(add->path, data_plane_.add_path(live.tag, add->path), link_mtu(add->path), now);
+    } else if (const auto* gone = std::get_if<SessionPaths::RemovePath>(&*action)) {
+      forget_path(live.tag, gone->path);
+      data_plane_.remove_path(live.tag, gone->path);
+    } else if (const auto* use = std::get_if<SessionPaths::UsePaths>(&*action)) {
+      data_plane_.use_paths(live.tag, use->in_use, use->twin);
+    } else if (auto* control = std::get_if<SessionPaths::SendControl>(&*action)) {
+      data_plane_.send_control(live.tag, control->path, std::move(control->body), control->dont_fragment);
+    } else if (const auto* mtu = std::get_if<SessionPaths::SetInnerMtu>(&*action)) {
+      data_plane_.set_inner_mtu(live.tag, mtu->inner_mtu);
+    } else if (const auto* moved = std::get_if<SessionPaths::Moved>(&*action)) {
+      log_move(live, moved->move, now);
     }
   }
+  path_deadlines_.set(live.tag, live.paths.next_deadline());
+}
+
+void SessionHost::log_move(LiveSession& live, const Move& move, Instant now) {
+  if (!move.from || !live.logs.allow(now)) return;
+  log::info("session_moved", {{"session", live.tag.value},
+                              {"user", live.user},
+                              {"from", move.from->remote},
+                              {"to", move.to.remote},
+                              {"from_transport", transports::transport_name(move.from->transport)},
+                              {"to_transport", transports::transport_name(move.to.transport)},
+                              {"cause", to_string(move.cause)}});
 }
 
 void SessionHost::handle_deadlines(Instant now, WallTime wall) {
@@ -129,16 +301,26 @@ void SessionHost::handle_deadlines(Instant now, WallTime wall) {
       pump(*live, now);
     }
   }
+  due.clear();
+  while (const auto tag = path_deadlines_.take_due(now)) due.push_back(*tag);
+  for (const auto tag : due) {
+    if (auto* live = find(tag)) {
+      live->paths.handle_deadline(now);
+      pump_paths(*live, now);
+    }
+  }
 }
 
 void SessionHost::notice_traffic(Instant now) {
   for (const auto& [tag, live] : sessions_) {
     Instant last{};
     for (const auto& [spi, child] : live->children) last = std::max(last, child.counters.activity->last_inbound());
-    if (last <= live->traffic_told) continue;
+    if (last <= live->traffic_told) continue;  // nothing came: nothing is new of its paths either
     live->traffic_told = last;
     live->session.handle_authenticated_traffic(now);
     deadlines_.set(tag, live->session.next_deadline());
+    live->paths.handle_tick(now);
+    pump_paths(*live, now);
   }
 }
 
@@ -155,7 +337,7 @@ void SessionHost::pump(LiveSession& live, Instant now) {
     }
     while (auto transmit = live.session.poll_transmit()) {
       more = true;
-      data_plane_.send_ike(live.transport, transmit->path, std::move(transmit->datagram));
+      data_plane_.send_ike(transmit->path, std::move(transmit->datagram));
     }
   }
   if (closed) {
@@ -182,6 +364,10 @@ void SessionHost::on(LiveSession& live, ike::AuthorizationNeeded& event, Instant
   live.user = admission.name;
   live.leases = std::move(admission.leases);
   table_.set_user(live.tag, *admission.user);
+  const bool in_band = std::any_of(event.notifies.begin(), event.notifies.end(), [](const ike::PrivateNotify& notify) {
+    return notify.type == path::kInBandNotify && path::parse_in_band(notify.data).value_or(0) > 0;
+  });
+  if (in_band) admission.answer.notifies.push_back({path::kOfferNotify, path::build_offer(paths_.offer)});
   live.session.handle_authorization(std::move(admission.answer), now);
 }
 
@@ -198,7 +384,7 @@ void SessionHost::make_room(UserId user, SessionTag newcomer, bool alone, Instan
     auto* other = find(tag);
     if (other == nullptr) continue;
     other->end_note = alone ? "replaced by a new session of the same client" : "too many sessions of this user";
-    free_resources(*other);
+    stop_carrying(*other);
     other->session.abandon(now);
     pump(*other, now);
   }
@@ -214,15 +400,26 @@ void SessionHost::on(LiveSession& live, ike::Established& event, Instant now) {
                                     {"user", live.user},
                                     {"identity", live.identity},
                                     {"remote", event.path.remote},
+                                    {"transport", transports::transport_name(data_path(event.path).transport)},
                                     {"addresses", joined(live.leases)},
                                     {"ike", event.suite}});
 }
 
 void SessionHost::on(LiveSession& live, ike::ChildInstalled& event, Instant now) {
   if (keylog_ != nullptr) keylog_->write(event);
-  auto child = transports::child_from_ike(event, live.tag, live.transport, live.local_behind_nat, now);
-  child.inner_mtu = inner_mtu_ ? inner_mtu_(event.path) : std::uint16_t{0};
-  live.children[event.inbound] = {event.outbound, data_plane_.install(std::move(child))};
+  const bool first = live.children.empty();
+  auto child = transports::child_from_ike(event, live.tag, live.local_behind_nat, now);
+  child.path = live.paths.in_use().value_or(data_path(event.path));
+  child.inner_mtu = live.paths.inner_mtu();
+  auto& kept = live.children[event.inbound];
+  kept = {event.outbound, data_plane_.install(std::move(child))};
+  live.paths.handle_inbound_sa(event.inbound, kept.counters.inbound);
+  if (first) {
+    const bool inner_v6 =
+        std::any_of(live.leases.begin(), live.leases.end(), [](auto& lease) { return lease.is_v6(); });
+    live.paths.handle_started(data_path(event.path), inner_v6, now);
+    pump_paths(live, now);
+  }
   live.esp_suite = event.suite;
   if (!live.logs.allow(now)) return;
   log::info("child_installed", {{"session", live.tag.value},
@@ -272,18 +469,15 @@ void SessionHost::on(LiveSession& live, ike::IkeRekeyed& event, Instant now) {
 }
 
 void SessionHost::on(LiveSession& live, ike::PathChanged& event, Instant now) {
-  data_plane_.move_path(live.tag, live.transport, event.to);
-  if (inner_mtu_) data_plane_.set_inner_mtu(live.tag, inner_mtu_(event.to));
-  if (!live.logs.allow(now)) return;
-  log::info("session_moved", {{"session", live.tag.value},
-                              {"user", live.user},
-                              {"from", event.from.remote},
-                              {"to", event.to.remote},
-                              {"cause", event.rebound ? "nat_rebinding" : "mobike"}});
+  const auto to = data_path(event.to);
+  live.paths.handle_ike_moved(data_path(event.from), to, event.rebound, now);
+  pump_paths(live, now);
+  if (live.paths.in_use() == to || !live.logs.allow(now)) return;
+  log::debug("ike_moved", {{"session", live.tag.value}, {"from", event.from.remote}, {"to", event.to.remote}});
 }
 
 void SessionHost::on(LiveSession& live, ike::Closed& event, Instant now) {
-  free_resources(live);
+  stop_carrying(live);
   if (live.since) {
     log::info("session_closed", {{"session", live.tag.value},
                                  {"user", live.user},
@@ -294,7 +488,7 @@ void SessionHost::on(LiveSession& live, ike::Closed& event, Instant now) {
                                  {"identity", live.identity},
                                  {"remote", live.session.path().remote},
                                  {"reason", ike::to_string(event.reason)},
-                                 {"detail", event.detail}});
+                                 {"detail", live.end_note.empty() ? event.detail : live.end_note}});
   }
 }
 
@@ -302,8 +496,8 @@ void SessionHost::on(LiveSession&, ike::IkeKeylog& event, Instant) {
   if (keylog_ != nullptr) keylog_->write(event);
 }
 
-void SessionHost::free_resources(LiveSession& live) {
-  data_plane_.remove_session(live.tag);
+void SessionHost::stop_carrying(LiveSession& live) {
+  for (const auto& [inbound, child] : live.children) data_plane_.remove(inbound);
   if (!live.leases.empty()) authorizer_.release(live.leases, wall_now());
   live.leases.clear();
 }
@@ -312,15 +506,21 @@ void SessionHost::forget(SessionTag tag) {
   const auto found = sessions_.find(tag);
   if (found == sessions_.end()) return;
   if (found->second->since) --established_;
+  // Last, so that a DELETE has left before connections are closed.
+  data_plane_.remove_session(tag);
+  forget_path(tag, found->second->first_path);
+  for (const auto& path : found->second->paths.paths()) forget_path(tag, path);
+  control_malformed_ += found->second->paths.malformed();
   acceptor_.closed(tag);
   table_.close(tag);
   deadlines_.clear(tag);
+  path_deadlines_.clear(tag);
   sessions_.erase(found);
 }
 
 void SessionHost::end(LiveSession& live, std::string_view note, Instant now) {
   if (live.end_note.empty()) live.end_note = note;
-  free_resources(live);
+  stop_carrying(live);
   if (live.session.state() == ike::SessionState::established) {
     live.session.close(now);
   } else {
@@ -359,14 +559,27 @@ void SessionHost::close_all(Instant now) {
   (void)end(everyone, "the headend is stopping", now);
 }
 
-SessionView SessionHost::view(const LiveSession& live, Instant now) const {
+std::size_t SessionHost::sessions_on(transports::TransportId transport) const noexcept {
+  return static_cast<std::size_t>(std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
+    const auto& path = entry.second->paths.in_use();
+    return entry.second->since && path && path->transport == transport;
+  }));
+}
+
+SessionView SessionHost::view(const LiveSession& live, Instant now, WallTime wall) const {
   SessionView view;
   view.id = live.tag.value;
   view.user = live.user;
   view.identity = live.identity;
   view.state = state_name(live);
-  view.transport = data_plane_.traits(live.transport).name;
-  view.path = live.session.path();
+  view.path = live.paths.in_use().value_or(live.session.path());
+  view.transport = transports::transport_name(view.path.transport);
+  view.ike_path = live.session.path();
+  view.in_band = live.paths.speaks_control();
+  const auto when = [&](Instant at) { return wall - std::chrono::duration_cast<std::chrono::seconds>(now - at); };
+  for (const auto& path : live.paths.figures()) view.paths.push_back(path_view(path, now));
+  for (const auto& move : live.paths.moves()) view.moves.push_back(move_view(move, when(move.at)));
+  view.moved = live.paths.moved();
   view.addresses = live.leases;
   view.since = live.since;
   view.in_packets = live.in_packets;
@@ -388,10 +601,10 @@ SessionView SessionHost::view(const LiveSession& live, Instant now) const {
   return view;
 }
 
-std::vector<SessionView> SessionHost::views(Instant now) const {
+std::vector<SessionView> SessionHost::views(Instant now, WallTime wall) const {
   std::vector<SessionView> list;
   list.reserve(sessions_.size());
-  for (const auto& [tag, live] : sessions_) list.push_back(view(*live, now));
+  for (const auto& [tag, live] : sessions_) list.push_back(view(*live, now, wall));
   std::sort(list.begin(), list.end(), [](const SessionView& a, const SessionView& b) { return a.id < b.id; });
   return list;
 }

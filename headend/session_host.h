@@ -13,10 +13,12 @@
 #include "common/base/time.h"
 #include "common/ike/session.h"
 #include "common/keylog/keylog.h"
+#include "common/path/offer.h"
 #include "headend/acceptor.h"
 #include "headend/authorizer.h"
 #include "headend/control_api.h"
 #include "headend/deadline_queue.h"
+#include "headend/session_paths.h"
 #include "headend/session_table.h"
 #include "transports/dataplane/dataplane.h"
 
@@ -24,8 +26,9 @@ namespace switchback::headend {
 
 /// What one session is besides its IKE state machine.
 struct LiveSession {
-  LiveSession(SessionTag t, std::shared_ptr<const ike::SessionConfig> config, ike::Environment environment)
-      : tag{t}, session{ike::Role::responder, std::move(config), environment} {}
+  LiveSession(SessionTag t, std::shared_ptr<const ike::SessionConfig> config, ike::Environment environment,
+              const PathRules& rules, std::uint64_t first_probe_id)
+      : tag{t}, session{ike::Role::responder, std::move(config), environment}, paths{rules, first_probe_id} {}
 
   struct Child {
     Spi outbound;
@@ -34,9 +37,10 @@ struct LiveSession {
 
   SessionTag tag;
   ike::Session session;
-  transports::TransportId transport = 0;
-  std::string user;      // empty until authorized
-  std::string identity;  // what the peer calls itself
+  SessionPaths paths;
+  AddressPair first_path;  // where its IKE_SA_INIT came from
+  std::string user;        // empty until authorized
+  std::string identity;    // what the peer calls itself
   std::vector<IpAddress> leases;
   std::optional<WallTime> since;  // established
   bool local_behind_nat = false;
@@ -48,6 +52,16 @@ struct LiveSession {
   TokenBucket logs{1, 20};  // lines that its user can cause as often as they like
 };
 
+/// What the host knows of the transports, besides what the data plane does.
+struct HostPaths {
+  PathRules rules;
+  std::uint16_t ike_port = 500;
+  bool native_esp = false;  // the transport esp is on
+  path::Offer offer;        // for clients that speak in-band control
+  /// Largest outer packet of the way to a path's remote address, as the kernel knows it: asked when a path is new.
+  std::function<std::uint16_t(const AddressPair&)> link_mtu;
+};
+
 struct HostLimits {
   std::size_t max_sessions = 10000;
   std::size_t max_sessions_per_user = 4;
@@ -57,19 +71,17 @@ struct HostLimits {
 class SessionHost {
  public:
   SessionHost(transports::DataPlane& data_plane, Authorizer& authorizer, RandomSource& random,
-              ike::GateLimits gate_limits, HostLimits limits, Instant now);
+              ike::GateLimits gate_limits, HostLimits limits, HostPaths paths, Instant now);
 
   /// For sessions that begin from now on.
   void set_session_config(std::shared_ptr<const ike::SessionConfig> config) { config_ = std::move(config); }
   void set_limits(HostLimits limits) { limits_ = limits; }
   void set_keylog(keylog::Keylog* keylog) { keylog_ = keylog; }
-  /// @param inner_mtu  for a path, 0 for the TUN's own: asked whenever a path is new
-  void set_path_mtu(std::function<std::uint16_t(const AddressPair&)> inner_mtu) { inner_mtu_ = std::move(inner_mtu); }
 
   void handle(transports::DataPlaneEvent& event, Instant now, WallTime wall);
   void handle_deadlines(Instant now, WallTime wall);
-  [[nodiscard]] std::optional<Instant> next_deadline() const noexcept { return deadlines_.next(); }
-  /// Tells sessions of traffic, which counts as a sign of life. Call about once a second.
+  [[nodiscard]] std::optional<Instant> next_deadline() const noexcept;
+  /// Tells sessions and their paths of traffic, which counts as a sign of life. Call about once a second.
   void notice_traffic(Instant now);
 
   /// Ends the matching sessions with a DELETE; nothing of theirs is carried from now on. Returns how many.
@@ -85,11 +97,23 @@ class SessionHost {
   [[nodiscard]] std::size_t half_open() const noexcept { return acceptor_.half_open(); }
   [[nodiscard]] std::size_t users() const noexcept { return table_.users(); }
   [[nodiscard]] const AcceptorCounters& door() const noexcept { return acceptor_.counters(); }
-  [[nodiscard]] std::vector<SessionView> views(Instant now) const;
+  /// Established sessions whose data goes by the transport.
+  [[nodiscard]] std::size_t sessions_on(transports::TransportId transport) const noexcept;
+  [[nodiscard]] std::vector<SessionView> views(Instant now, WallTime wall) const;
 
  private:
   void ike_message(transports::IkeReceived& received, Instant now, WallTime wall);
+  void control_message(const transports::ControlReceived& received, Instant now);
+  void path_closed(const transports::PathClosed& closed, Instant now);
   void path_hint(const transports::PathHint& hint, Instant now);
+  /// Where the data of a session goes whose IKE messages go along `ike_path`.
+  [[nodiscard]] AddressPair data_path(const AddressPair& ike_path) const noexcept;
+  /// Does what the session's paths have decided, until they are silent.
+  void pump_paths(LiveSession& live, Instant now);
+  [[nodiscard]] std::uint16_t link_mtu(const AddressPair& path) const;
+  void log_move(LiveSession& live, const Move& move, Instant now);
+  [[nodiscard]] std::vector<SessionTag> on_path(const AddressPair& path) const;
+  void forget_path(SessionTag tag, const AddressPair& path);
   /// Hands out what the session has to say, until it is silent; the session may be gone afterwards.
   void pump(LiveSession& live, Instant now);
   void on(LiveSession& live, ike::AuthorizationNeeded& event, Instant now);
@@ -108,10 +132,11 @@ class SessionHost {
   void make_room(UserId user, SessionTag newcomer, bool alone, Instant now);
   /// Stops carrying its packets, frees its addresses, and tells the peer.
   void end(LiveSession& live, std::string_view note, Instant now);
-  void free_resources(LiveSession& live);
+  /// Nothing of its packets is carried any more, and its addresses are free; IKE messages still come and go.
+  void stop_carrying(LiveSession& live);
   void forget(SessionTag tag);
   [[nodiscard]] LiveSession* find(SessionTag tag) noexcept;
-  [[nodiscard]] SessionView view(const LiveSession& live, Instant now) const;
+  [[nodiscard]] SessionView view(const LiveSession& live, Instant now, WallTime wall) const;
 
   transports::DataPlane& data_plane_;
   Authorizer& authorizer_;
@@ -121,10 +146,12 @@ class SessionHost {
   Acceptor acceptor_;
   std::shared_ptr<const ike::SessionConfig> config_;
   keylog::Keylog* keylog_ = nullptr;
-  std::function<std::uint16_t(const AddressPair&)> inner_mtu_;
+  HostPaths paths_;
   SessionTable table_;
+  std::unordered_multimap<AddressPair, SessionTag> by_path_;  // those of LiveSession::paths, and first_path
   std::unordered_map<SessionTag, std::unique_ptr<LiveSession>> sessions_;
-  DeadlineQueue<SessionTag> deadlines_;
+  DeadlineQueue<SessionTag> deadlines_, path_deadlines_;
+  std::uint64_t control_malformed_ = 0;  // of sessions that are gone
   std::size_t established_ = 0;
   bool closing_ = false;
   TokenBucket peer_logs_{5, 50};  // lines that an unauthenticated peer can cause

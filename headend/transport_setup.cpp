@@ -134,4 +134,27 @@ Result<void, UserError> check_transports(const Config& config, std::span<const T
   return {};
 }
 
+path::Offer make_offer(const Config& config) {
+  path::Offer offer;
+  std::uint8_t preference = 0;
+  for (const auto& name : config.transports.enabled) {
+    const auto kind = path::transport_from(name);
+    if (!kind) continue;
+    path::OfferedTransport entry;
+    entry.transport = *kind;
+    entry.preference = preference++;
+    auto ports = ports_of(config, name);
+    if (*kind == path::TransportKind::udp) ports = {config.nat_t_port};  // where it stays after IKE_SA_INIT
+    if (*kind == path::TransportKind::ctcp) {
+      entry.resilient = config.transports.has_ctcp_mode("resilient");
+      entry.classic = config.transports.has_ctcp_mode("classic");
+    }
+    for (const auto port : ports) {
+      entry.port = port;
+      offer.transports.push_back(entry);
+    }
+  }
+  return offer;
+}
+
 }  // namespace switchback::headend

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/base/result.h"
+#include "common/path/offer.h"
 #include "headend/config.h"
 #include "transports/transport.h"
 
@@ -21,5 +22,8 @@ namespace switchback::headend {
 /// later: then the transport's own error tells.
 [[nodiscard]] Result<void, UserError> check_transports(const Config& config,
                                                        std::span<const transports::TransportConfig> wanted);
+
+/// What clients that speak in-band control are told of [transports].
+[[nodiscard]] path::Offer make_offer(const Config& config);
 
 }  // namespace switchback::headend
