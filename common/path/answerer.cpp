@@ -18,6 +18,18 @@ void Answerer::heard(std::uint64_t sent_count, const PathTotals& totals, Instant
   loss_in_.totals(sent_count, totals.received_packets, now);
 }
 
+/// What the peer had received when a message of ours came, of what had been sent when it left.
+void Answerer::arrived(std::uint64_t sent, std::uint64_t received, Instant now) noexcept {
+  if (sent < loss_out_sent_) return;
+  loss_out_sent_ = sent;
+  loss_out_.totals(sent, received, now);
+  const auto loss = loss_out_.ratio();
+  if (!loss || loss_out_.sent() < kMtuDoubtPackets || *loss * 100 < threshold(Signal::loss).count) return;
+  if (mtu_doubted_ && now - *mtu_doubted_ < kMtuDoubtEvery) return;
+  mtu_doubted_ = now;
+  mtu_doubt_ = true;
+}
+
 std::optional<ControlMessage> Answerer::handle_message(const ControlMessage& message, const PathTotals& totals,
                                                        std::uint32_t decision, Instant at, Instant now) {
   // Whatever it is, the peer is awake: look soon whether data comes with it.
@@ -42,17 +54,15 @@ std::optional<ControlMessage> Answerer::handle_message(const ControlMessage& mes
   }
   if (const auto* report = std::get_if<Report>(&message)) {
     heard(report->sent_count, totals, now);
-    if (report->peer_sent_count >= loss_out_sent_) {
-      loss_out_sent_ = report->peer_sent_count;
-      loss_out_.totals(report->peer_sent_count, report->received_then, now);
-      goodput_out_.total(report->received_octets, now);
-    }
+    arrived(report->peer_sent_count, report->received_then, now);
+    goodput_out_.total(report->received_octets, now);
   } else if (const auto* answer = std::get_if<ProbeAnswer>(&message)) {
     const auto sent = std::find_if(probes_.begin(), probes_.end(),
                                    [&](const SentProbe& one) { return one.waiting && one.id == answer->id; });
     if (sent != probes_.end()) {
       sent->waiting = false;
       rtt_.sample(at - sent->at);
+      arrived(sent->sent_packets, answer->received_count, now);  // reports stop where no data arrives
     }
   }
   return std::nullopt;
@@ -91,7 +101,7 @@ std::optional<ControlMessage> Answerer::poll(const PathTotals& totals, const Cla
     last_probe_ = now;
     auto& slot = probes_[next_slot_];
     next_slot_ = (next_slot_ + 1) % probes_.size();
-    slot = {next_probe_id_++, now, true};
+    slot = {next_probe_id_++, now, true, totals.sent_packets};
     return Probe{slot.id, to_microseconds(now), totals.sent_packets, claim};
   }
   return std::nullopt;

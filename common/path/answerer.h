@@ -6,12 +6,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 #include "common/base/rate_limit.h"
 #include "common/base/strong.h"
 #include "common/base/time.h"
 #include "common/path/control.h"
 #include "common/path/measure.h"
+#include "common/path/stall.h"
 
 namespace switchback::path {
 
@@ -63,6 +65,9 @@ class Answerer {
   /// None while nothing arrives: a path that sleeps needs no timer, and the peer's first probe wakes it.
   [[nodiscard]] std::optional<Instant> next_deadline() const noexcept { return report_at_; }
 
+  /// Once for each time that much of what is sent does not arrive though probes do: PmtuSearch::handle_large_lost().
+  /// For the end that has no selector.
+  [[nodiscard]] bool take_mtu_doubt() noexcept { return std::exchange(mtu_doubt_, false); }
   [[nodiscard]] PathQuality quality() const noexcept;
   [[nodiscard]] std::uint64_t answered() const noexcept { return answered_; }
   /// Probes that came faster than they are answered.
@@ -73,8 +78,10 @@ class Answerer {
     std::uint64_t id = 0;
     Instant at{};
     bool waiting = false;
+    std::uint64_t sent_packets = 0;  // before it
   };
 
+  void arrived(std::uint64_t sent, std::uint64_t received, Instant now) noexcept;
   void heard(std::uint64_t sent_count, const PathTotals& totals, Instant now) noexcept;
   [[nodiscard]] Report make_report(const PathTotals& totals, const Claim& claim, Instant now) noexcept;
 
@@ -96,6 +103,8 @@ class Answerer {
   RttEstimator rtt_;
   LossMeter loss_out_, loss_in_;
   std::uint64_t loss_out_sent_ = 0;
+  std::optional<Instant> mtu_doubted_;
+  bool mtu_doubt_ = false;
   GoodputMeter goodput_out_, goodput_in_;
   std::uint64_t answered_ = 0, refused_ = 0;
 };

@@ -46,6 +46,7 @@ void Selector::handle_path_opened(PathId id, Instant now) {
   auto* path = find(id);
   if (path == nullptr || !path->state.is(PathState::opening)) return;
   record(*path, EventKind::opened, now, path->reason);
+  path->opened_in = now - path->since;
   enter(*path, authenticated_ ? PathState::validating : PathState::answered, now);
   work(now);
 }
@@ -123,7 +124,13 @@ void Selector::handle_report(PathId id, const Report& report, std::uint64_t rece
   path->loss_out.totals(report.peer_sent_count, report.received_then, now);
   if (report.received_count > path->reported) {  // both directions work: our packets came, and this says so
     path->reported = report.received_count;
-    path->unconfirmed_since.reset();
+    // But not those sent since: after a cut the last report still tells of what came before it.
+    const Duration quiet = std::chrono::microseconds{report.quiet_us};
+    if (path->unconfirmed_since && quiet > config_.timings.quiet_usual) {
+      path->unconfirmed_since = std::max(*path->unconfirmed_since, now - quiet + config_.timings.quiet_usual);
+    } else {
+      path->unconfirmed_since.reset();
+    }
   }
   doubt_mtu(*path, path->loss_out, now);
   const auto loss = path->loss_out.ratio();
@@ -263,7 +270,7 @@ std::optional<Instant> Selector::path_deadline(const Path& path) const {
     case PathState::answered:
       if (authenticating_ == path.id) return earliest(soonest, authenticate_until());
       return soonest;
-    case PathState::validating: return earliest(soonest, path.since + times.validate_timeout);
+    case PathState::validating: return earliest(soonest, path.since + validate_timeout(path));
     case PathState::active:
       if (path.unconfirmed_since) soonest = earliest(soonest, *path.unconfirmed_since + silence_limit(path));
       if (entries_[path.candidate].stalls != 0) soonest = earliest(soonest, path.since + times.forgive_after);
@@ -395,6 +402,13 @@ Instant Selector::authenticate_until() const noexcept {
     return path.state.is(PathState::answered) && path.id != authenticating_;
   });
   return authenticate_since_ + (others ? config_.timings.authenticate_hurry : config_.timings.authenticate_timeout);
+}
+
+/// Shorter where the way is known to be short: a flow that a NAT forgot right after it opened is opened again soon.
+Duration Selector::validate_timeout(const Path& path) const noexcept {
+  const auto& times = config_.timings;
+  const bool quick = path.opened_in > Duration::zero() && path.opened_in <= times.open_quick;
+  return quick ? times.validate_hurry : times.validate_timeout;
 }
 
 Duration Selector::patience(const Path& path) const noexcept {

@@ -169,6 +169,7 @@ class Selector {
     Tracked<PathState> state{PathState::opening};
     Reason reason = Reason::none;  // why it was tried
     Instant since{};               // in its state
+    Duration opened_in{};          // zero where there was nothing to wait for
     bool dead = false;             // the system refuses to send: no probes, no recovery
 
     std::array<SentProbe, kProbesRemembered> probes{};
@@ -267,6 +268,7 @@ class Selector {
   [[nodiscard]] Instant up_at(const Path& better) const noexcept;
   [[nodiscard]] bool anything_tried() const noexcept;
   [[nodiscard]] std::optional<Instant> move_allowed_at() const noexcept;
+  [[nodiscard]] Duration validate_timeout(const Path& path) const noexcept;
   [[nodiscard]] Duration patience(const Path& path) const noexcept;
   [[nodiscard]] Duration silence_limit(const Path& path) const noexcept;
   [[nodiscard]] Duration probe_interval(const Path& path, Instant now) const noexcept;

@@ -53,7 +53,7 @@ void Selector::expire(Path& path, Instant now) {
       }
       break;
     case PathState::validating:
-      if (now >= path.since + times.validate_timeout) lose(path, EventKind::failed, Reason::unanswered, now);
+      if (now >= path.since + validate_timeout(path)) lose(path, EventKind::failed, Reason::unanswered, now);
       break;
     case PathState::standby:
       if (path.missed >= threshold(Signal::probe_missing).count) {

@@ -83,8 +83,10 @@ struct Timings {
   Duration open_timeout = std::chrono::seconds{3};          // from opening to the transport's own "open"
   Duration authenticate_timeout = std::chrono::seconds{4};  // for IKE_AUTH on the path chosen for it …
   Duration authenticate_hurry = std::chrono::seconds{2};    // … and where another path waits for its turn
-  Duration validate_timeout = std::chrono::seconds{3};      // from open to the first answered probe
-  Duration head_start = std::chrono::milliseconds{250};     // of an open better path over one that is validated first
+  Duration validate_timeout = std::chrono::seconds{3};      // from open to the first answered probe …
+  Duration validate_hurry = std::chrono::seconds{2};        // … where it opened within open_quick
+  Duration open_quick = std::chrono::milliseconds{300};
+  Duration head_start = std::chrono::milliseconds{250};  // of an open better path over one that is validated first
 
   // Watching the path in use.
   Duration probe_every = std::chrono::seconds{1};         // while data is sent
@@ -93,6 +95,7 @@ struct Timings {
   Duration probe_again = std::chrono::milliseconds{150};  // while an answer decides something
   Duration probe_patience_floor = std::chrono::milliseconds{300};
   Duration report_every = std::chrono::milliseconds{250};  // what the peer does while data arrives
+  Duration quiet_usual = std::chrono::milliseconds{100};   // a peer that heard us so lately hears us still
   Duration silence_floor = std::chrono::milliseconds{500};
   Duration patience_ceiling = std::chrono::seconds{3};  // no RTT estimate stretches a wait beyond this
 
@@ -103,7 +106,7 @@ struct Timings {
   Duration stalled_probe_every = std::chrono::seconds{1};
   Duration outage_retry_first = std::chrono::seconds{1};  // pause after a candidate's failure; doubles …
   Duration outage_retry_busy = std::chrono::seconds{1};   // … up to this while data is to be sent
-  Duration outage_retry_last = std::chrono::seconds{8};   // … and this otherwise
+  Duration outage_retry_last = std::chrono::seconds{4};   // … and this otherwise
   Duration outage_patient = std::chrono::minutes{2};      // without a session, so long counts as data to be sent
 
   // After a move.

@@ -40,6 +40,7 @@ struct Shell {
         sending = move->path;
         if (move->from) moves.push_back(now);
       }
+      if (const auto* check = std::get_if<CheckMtu>(&*action)) require(open.count(check->path) == 1);
       if (const auto* start = std::get_if<StartTwin>(&*action)) {
         require(!twin && open.count(start->path) == 1);
         twin = start->path;
@@ -81,7 +82,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto what = input.u8();
     const PathId path{input.u8()};
     const auto value = input.u8();
-    switch (what % 14) {
+    switch (what % 16) {
       case 0: selector.handle_path_opened(path, now); break;
       case 1: selector.handle_path_failed(path, now); break;
       case 2: selector.handle_authenticated(path, now); break;
@@ -92,7 +93,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const auto& probe = shell.probes[shell.probes.size() - 1 - value % shell.probes.size()];
         ProbeAnswer answer;
         answer.id = probe.id;
-        selector.handle_probe_answer(what % 14 == 5 ? path : probe.path, answer, now);
+        answer.received_count = total / (1U + value % 4U);
+        selector.handle_probe_answer(what % 16 == 5 ? path : probe.path, answer, now);
         break;
       }
       case 6: {
@@ -100,13 +102,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         total += value;
         report.received_count = report.received_then = total / 2;
         report.peer_sent_count = report.sent_count = total;
+        report.quiet_us = value * 1000U;
         selector.handle_report(path, report, total, now);
         break;
       }
       case 7: selector.handle_signal(path, Signal{static_cast<std::uint8_t>(value % kSignals)}, 1U + value, now); break;
       case 8:
         total += value;
-        selector.handle_activity(path, {total, total / 3, total * 100}, now);
+        selector.handle_activity(path, {total, total / 3, total * 100, total}, now);
         break;
       case 9: selector.handle_network_changed(NetworkId{value}, value % 2 == 0, value % 3 == 0, now); break;
       case 10: {
@@ -116,6 +119,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       }
       case 11:
         if (value == 255) selector.handle_stop(now);
+        break;
+      case 12: selector.handle_request(TransportKind{static_cast<std::uint8_t>(value % kTransportKinds)}, now); break;
+      case 13:
+        if (value % 8 == 0) selector.handle_unusable(TransportKind{static_cast<std::uint8_t>(path.value % 5)}, now);
         break;
       default:
         if (const auto next = selector.next_deadline(); next && value % 4 != 0) {

@@ -18,12 +18,26 @@ SelectorConfig PathWorld::default_config() {
   return config;
 }
 
+SelectorConfig PathWorld::dual_config() {
+  auto config = default_config();
+  const auto v4 = config.candidates;
+  config.candidates.clear();
+  for (auto candidate : v4) {
+    config.candidates.push_back(candidate);
+    candidate.family = IpFamily::v6;
+    config.candidates.push_back(candidate);
+  }
+  return config;
+}
+
 PathWorld::PathWorld(std::uint64_t seed, SelectorConfig config, History history)
-    : random{seed}, selector{std::move(config), std::move(history)} {
+    : random{seed}, selector{config, std::move(history)} {
+  for (const auto& candidate : config.candidates) used_[index_of(candidate)] = true;
   for (auto& one : links_) {
     one.delay = std::chrono::milliseconds{1 + random.below(60)};
     one.working_since = clock.now();
   }
+  for (std::size_t i = 0; i < kLinks; ++i) links_[i].routed = used_[i];
   last_out = last_in = clock.now();
 }
 
@@ -38,54 +52,76 @@ void PathWorld::start() {
   settle();
 }
 
-void PathWorld::cut(TransportKind transport, bool out, bool in, bool says_so) {
-  auto& one = link(transport);
+void PathWorld::cut(TransportKind transport, bool out, bool in, bool says_so, std::optional<IpFamily> family) {
   if (trace) say("-- cut " + std::string{to_string(transport)} + (out ? " out" : "") + (in ? " in" : ""));
-  if (out) one.up_out = false;
-  if (in) one.up_in = false;
-  one.refuses = says_so;
-  if (!says_so) return;
-  for (auto& [id, flow] : flows_) {
-    if (flow.transport != transport || flow.closed) continue;
-    const bool tcp_like = transport != TransportKind::udp && transport != TransportKind::esp;
-    selector.handle_signal(id, tcp_like ? Signal::reset : Signal::unreachable, 1, clock.now());
+  for (const auto each : {IpFamily::v4, IpFamily::v6}) {
+    if (family && *family != each) continue;
+    auto& one = link(transport, each);
+    if (out) one.up_out = false;
+    if (in) one.up_in = false;
+    one.refuses = says_so;
   }
-  settle();
+  if (!says_so) return;
+  std::vector<PathId> hit;
+  for (const auto& [id, flow] : flows_) {
+    if (flow.candidate.transport != transport || flow.closed) continue;
+    if (!family || *family == flow.candidate.family) hit.push_back(id);
+  }
+  for (const auto id : hit) {
+    selector.handle_signal(id, flows_[id].datagrams() ? Signal::unreachable : Signal::reset, 1, clock.now());
+    settle();
+  }
 }
 
 void PathWorld::heal(TransportKind transport) {
-  auto& one = link(transport);
-  const bool worked = one.works();
   if (trace) say("-- heal " + std::string{to_string(transport)});
-  one.up_out = one.up_in = true;
-  one.refuses = false;
-  one.loss = 0;
-  if (!worked) one.working_since = clock.now();
+  for (const auto family : {IpFamily::v4, IpFamily::v6}) {
+    change(link(transport, family), [](Link& one) {
+      one.up_out = one.up_in = true;
+      one.refuses = false;
+      one.loss = 0;
+    });
+  }
 }
 
 void PathWorld::lossy(TransportKind transport, double loss) {
-  auto& one = link(transport);
-  const bool worked = one.works();
   if (trace) say("-- loss " + std::string{to_string(transport)} + ' ' + std::to_string(loss));
-  one.loss = loss;
-  if (!worked && one.works()) one.working_since = clock.now();
+  for (const auto family : {IpFamily::v4, IpFamily::v6}) {
+    change(link(transport, family), [loss](Link& one) { one.loss = loss; });
+  }
+}
+
+void PathWorld::change_network(bool v4, bool v6) {
+  if (trace) say(std::string{"-- network with"} + (v4 ? " v4" : "") + (v6 ? " v6" : ""));
+  for (auto& [id, flow] : flows_) flow.broken = true;
+  for (std::size_t i = 0; i < kLinks; ++i) {
+    change(links_[i], [&](Link& one) { one.routed = used_[i] && (i < kTransportKinds ? v4 : v6); });
+    links_[i].working_since = clock.now();
+  }
+  selector.handle_network_changed(NetworkId{100 + random.below(3)}, v4, v6, clock.now());
+  settle();
+}
+
+void PathWorld::offer(const std::vector<TransportKind>& kinds) {
+  if (trace) say("-- offer of " + std::to_string(kinds.size()));
+  for (std::size_t i = 0; i < kLinks; ++i) {
+    const auto transport = TransportKind{static_cast<std::uint8_t>(i % kTransportKinds)};
+    change(links_[i],
+           [&](Link& one) { one.offered = std::find(kinds.begin(), kinds.end(), transport) != kinds.end(); });
+  }
+  selector.handle_offer(kinds, clock.now());
+  settle();
 }
 
 void PathWorld::rebind_nat() {
   if (trace) say("-- NAT forgets");
-  for (auto& [id, flow] : flows_) {
-    if (flow.transport == TransportKind::udp || flow.transport == TransportKind::esp) {
-      flow.unmapped = true;
-    } else {
-      flow.broken = true;
-    }
-  }
+  for (auto& [id, flow] : flows_) (flow.datagrams() ? flow.unmapped : flow.broken) = true;
 }
 
 void PathWorld::kill_active() {
   const auto active = selector.active();
   if (!active) return;
-  const auto transport = flows_[*active].transport;
+  const auto transport = flows_[*active].candidate.transport;
   if (transport != TransportKind::tls && transport != TransportKind::tcp) return;
   flows_[*active].broken = true;
   selector.handle_path_failed(*active, clock.now());
@@ -99,15 +135,15 @@ bool PathWorld::any_works() const {
 std::optional<TransportKind> PathWorld::active_transport() const {
   const auto active = selector.active();
   if (!active) return std::nullopt;
-  return flows_.at(*active).transport;
+  return flows_.at(*active).candidate.transport;
 }
 
 void PathWorld::send(bool out, PathId id, Kind kind, std::uint64_t number, Bytes body) {
   auto& flow = flows_[id];
-  const auto& one = links_[static_cast<std::size_t>(flow.transport)];
-  const bool esp = kind == Kind::data || kind == Kind::control;
-  if (esp) ++(out ? flow.sent_out : flow.sent_in);
-  if (kind == Kind::data && out) ++flow.data_out;
+  const auto& one = links_[index_of(flow.candidate)];
+  auto& side = out ? flow.client : flow.headend;
+  if (kind == Kind::data || kind == Kind::control) ++side.totals.sent_packets;
+  if (kind == Kind::data) ++side.data_sent;
   if (flow.closed || flow.broken) return;
   if (out && kind == Kind::open && one.refuses) {
     flying_.push({clock.now() + one.delay, order_++, false, id, Kind::refused, 0, {}});
@@ -115,7 +151,7 @@ void PathWorld::send(bool out, PathId id, Kind kind, std::uint64_t number, Bytes
   }
   if (out) flow.unmapped = flow.unmapped && !one.up_out;
   if (!out && flow.unmapped) return;
-  if (out ? !one.up_out : !one.up_in) return;
+  if (!one.routed || (out ? !one.up_out : !one.up_in)) return;
   if (random.chance(one.loss)) return;
   const auto jitter =
       one.jitter == Duration::zero()
@@ -148,49 +184,52 @@ void PathWorld::tick() {
   } else {
     traffic_since_ = now;
   }
-  if (ticks_ % 5 == 0) {  // reports, while data comes
-    for (auto& [id, flow] : flows_) {
-      if (flow.closed || flow.octets_out == flow.reported) continue;
-      flow.reported = flow.octets_out;
-      Report report;
-      report.number = ++flow.reports;
-      report.spi = Spi{0x1000};
-      report.highest = std::max<std::uint64_t>(flow.got_out, 1);
-      report.received_count = flow.got_out;
-      report.received_octets = flow.octets_out;
-      report.peer_sent_count = flow.heard_sent;
-      report.received_then = flow.got_then;
-      report.sent_count = flow.sent_in;
-      send_control(false, id, report);
+  for (auto& [id, flow] : flows_) {
+    for (const bool out : {true, false}) {
+      auto& side = out ? flow.client : flow.headend;
+      while (!flow.closed && flow.open) {
+        const auto message = side.answerer.poll(side.totals, {}, now);
+        if (!message) break;
+        send_control(out, id, *message);
+      }
     }
   }
   for (auto& [id, flow] : flows_) {
     if (flow.closed || !flow.open || !traffic) continue;
-    selector.handle_activity(id, {flow.data_out, flow.got_in, flow.got_in * 1000}, now);
+    const auto& totals = flow.client.totals;
+    selector.handle_activity(
+        id, {flow.client.data_sent, totals.received_packets, totals.received_octets, totals.sent_packets}, now);
   }
   check();
 }
 
-void PathWorld::control_at_headend(PathId id, Flow& flow, const ControlMessage& message) {
-  const auto* probe = std::get_if<Probe>(&message);
-  if (probe == nullptr) return;
-  flow.heard_sent = probe->sent_count;
-  flow.got_then = flow.got_out;
-  (void)follower.handle_claim(id, probe->claim);
-  ProbeAnswer answer;
-  answer.id = probe->id;
-  answer.probe_sent_at_us = probe->sent_at_us;
-  answer.received_count = flow.got_out;
-  answer.decision = follower.decision();
-  send_control(false, id, answer);
+void PathWorld::control(bool at_headend, PathId id, Flow& flow, const ControlMessage& message) {
+  const auto now = clock.now();
+  auto& side = at_headend ? flow.headend : flow.client;
+  if (const auto* probe = std::get_if<Probe>(&message); probe != nullptr && at_headend) {
+    (void)follower.handle_claim(id, probe->claim);
+  }
+  const auto decision = at_headend ? follower.decision() : selector.decision();
+  if (const auto reply = side.answerer.handle_message(message, side.totals, decision, now, now)) {
+    send_control(!at_headend, id, *reply);
+  }
+  if (at_headend) return;
+  if (const auto* answer = std::get_if<ProbeAnswer>(&message)) {
+    selector.handle_probe_answer(id, *answer, now);
+  } else if (const auto* report = std::get_if<Report>(&message)) {
+    selector.handle_report(id, *report, side.totals.received_packets, now);
+  }
 }
 
 void PathWorld::deliver(const Message& message) {
   auto& flow = flows_[message.path];
   if (flow.closed) return;
   const auto now = clock.now();
-  const bool esp = message.kind == Kind::data || message.kind == Kind::control;
-  if (esp) ++(message.out ? flow.got_out : flow.got_in);
+  auto& totals = (message.out ? flow.headend : flow.client).totals;
+  if (message.kind == Kind::data || message.kind == Kind::control) {
+    ++totals.received_packets;
+    totals.last_in = now;
+  }
   switch (message.kind) {
     case Kind::open: send(false, message.path, Kind::open_ok); break;
     case Kind::open_ok:
@@ -208,7 +247,7 @@ void PathWorld::deliver(const Message& message) {
       selector.handle_authenticated(message.path, now);
       break;
     case Kind::data:
-      if (message.out) flow.octets_out += 1000;
+      totals.received_octets += 1000;
       if (message.number > (message.out ? newest_out_ : newest_in_)) {
         (message.out ? newest_out_ : newest_in_) = message.number;
         (message.out ? last_out : last_in) = now;
@@ -220,13 +259,7 @@ void PathWorld::deliver(const Message& message) {
         broken = "a control message did not parse";
         return;
       }
-      if (message.out) {
-        control_at_headend(message.path, flow, *parsed);
-      } else if (const auto* answer = std::get_if<ProbeAnswer>(&*parsed)) {
-        selector.handle_probe_answer(message.path, *answer, now);
-      } else if (const auto* report = std::get_if<Report>(&*parsed)) {
-        selector.handle_report(message.path, *report, flow.got_in, now);
-      }
+      control(message.out, message.path, flow, *parsed);
       break;
     }
   }
@@ -235,9 +268,8 @@ void PathWorld::deliver(const Message& message) {
 void PathWorld::drain() {
   while (const auto action = selector.poll_action()) {
     if (const auto* open = std::get_if<OpenPath>(&*action)) {
-      flows_[open->path].transport = open->candidate.transport;
-      const bool datagrams =
-          open->candidate.transport == TransportKind::udp || open->candidate.transport == TransportKind::esp;
+      flows_[open->path].candidate = open->candidate;
+      const bool datagrams = flows_[open->path].datagrams();
       if (authenticated_ && datagrams) {  // nothing to wait for but the probe
         flows_[open->path].open = true;
         selector.handle_path_opened(open->path, clock.now());
@@ -255,7 +287,8 @@ void PathWorld::drain() {
       send(true, auth->path, Kind::auth);
     } else if (const auto* probe = std::get_if<SendProbe>(&*action)) {
       if (!authenticated_) broken = "a probe before the session is authenticated";
-      send_control(true, probe->path, Probe{probe->id, 0, flows_[probe->path].sent_out, probe->claim});
+      send_control(true, probe->path,
+                   Probe{probe->id, 0, flows_[probe->path].client.totals.sent_packets, probe->claim});
     } else if (const auto* move = std::get_if<MoveTo>(&*action)) {
       sending_ = move->path;
       if (move->from) move_times_.push_back(clock.now());

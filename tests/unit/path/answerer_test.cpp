@@ -205,4 +205,31 @@ TEST_CASE("loss and goodput of both directions follow from the conversation", "[
   REQUIRE((mirrored.loss_out && mirrored.loss_in));
   CHECK(*mirrored.loss_out == Approx(0.1).margin(0.03));
   CHECK(*mirrored.loss_in == Approx(0.2).margin(0.03));
+  CHECK_FALSE(near.take_mtu_doubt());  // a fifth is a bad line
+}
+
+TEST_CASE("an end that follows doubts the path MTU where its large packets vanish", "[path][answerer]") {
+  AnswererConfig config;
+  config.probe_every = 5s;
+  Answerer answerer{config};
+  PathTotals totals;
+  std::uint64_t peer_received = 0;
+  unsigned doubts = 0;
+  for (int i = 1; i <= 400; ++i) {  // 20 s; the peer's small packets come, ours arrive for the first 6 s only
+    const auto now = kStart + i * 50ms;
+    ++totals.sent_packets;
+    if (i < 120) ++peer_received;
+    totals.received_octets += 50;
+    for (const auto& message : due(answerer, totals, now)) {
+      ++totals.sent_packets, ++peer_received;
+      const auto* probe = std::get_if<Probe>(&message);
+      if (probe == nullptr) continue;
+      const ProbeAnswer answer{probe->id, probe->sent_at_us, 0, 0, peer_received, 0};
+      (void)answerer.handle_message(answer, totals, 0, now, now);
+    }
+    if (answerer.take_mtu_doubt()) ++doubts;
+    if (i < 120) CHECK(doubts == 0);
+  }
+  CHECK(doubts >= 1);
+  CHECK(doubts <= 3);
 }

@@ -13,6 +13,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr Candidate kUdp{TransportKind::udp, IpFamily::v4}, kUdp6{TransportKind::udp, IpFamily::v6};
+constexpr Candidate kEsp{TransportKind::esp, IpFamily::v4};
 constexpr Candidate kCtcp{TransportKind::ctcp, IpFamily::v4}, kTls{TransportKind::tls, IpFamily::v4};
 
 /// A selector driven by hand: actions are collected, time moves from deadline to deadline.
@@ -23,6 +24,7 @@ struct Bench {
   std::vector<ClosePath> closed;
   std::vector<SendProbe> probes;
   std::vector<Event> events;
+  std::vector<PathId> mtu_doubts;
   std::optional<PathId> sending, twin, authenticating;
 
   explicit Bench(SelectorConfig config, History history = {}) : selector{std::move(config), std::move(history)} {}
@@ -33,6 +35,7 @@ struct Bench {
       if (const auto* probe = std::get_if<SendProbe>(&*action)) probes.push_back(*probe);
       if (const auto* move = std::get_if<MoveTo>(&*action)) sending = move->path;
       if (const auto* start = std::get_if<StartTwin>(&*action)) twin = start->path;
+      if (const auto* check = std::get_if<CheckMtu>(&*action)) mtu_doubts.push_back(check->path);
       if (std::holds_alternative<StopTwin>(*action)) twin.reset();
       if (const auto* auth = std::get_if<Authenticate>(&*action)) authenticating = auth->path;
     }
@@ -379,6 +382,208 @@ TEST_CASE("what the peer does not offer is not tried", "[path]") {
   bench.pass(5s);
   CHECK(bench.opened.size() > before);
   for (auto i = before; i < bench.opened.size(); ++i) CHECK_FALSE(bench.opened[i].candidate == kCtcp);
+}
+
+TEST_CASE("a transport that is unusable here is not tried until the network changes", "[path]") {
+  Bench bench{with({kEsp, kUdp, kCtcp})};
+  bench.start();
+  bench.pass(250ms);
+  const auto path = bench.last(kUdp);
+  bench.selector.handle_unusable(TransportKind::esp, bench.now);
+  bench.drain();
+  CHECK(bench.state_of(bench.last(kEsp)) == PathState::gone);
+  bench.open_all(path);
+  bench.selector.handle_authenticated(path, bench.now);
+  bench.drain();
+  bench.answer(path);
+  REQUIRE(bench.sending == path);
+  auto opened = bench.opened.size();
+  for (int i = 0; i < 600; ++i) {
+    bench.pass(100ms);
+    bench.answer(path);
+  }
+  CHECK(bench.opened.size() == opened);  // nothing better is left to climb to
+  const std::array offered{TransportKind::udp, TransportKind::esp, TransportKind::ctcp};
+  bench.selector.handle_offer(offered, bench.now);  // an offer does not make it usable
+  bench.pass(100ms);
+  CHECK(bench.opened.size() == opened);
+  bench.selector.handle_network_changed(NetworkId{2}, true, true, bench.now);
+  bench.drain();
+  REQUIRE(bench.opened.size() > opened);
+  CHECK(bench.opened[opened].candidate == kEsp);
+}
+
+TEST_CASE("a transport that is asked for is opened beside, moved to once validated, and kept", "[path]") {
+  Bench bench{with({kUdp, kCtcp, kTls})};
+  const auto path = bench.settle();
+  bench.selector.handle_request(TransportKind::tls, bench.now);
+  bench.drain();
+  const auto tls = bench.last(kTls);
+  CHECK(bench.sending == path);
+  CHECK(bench.selector.state() == SelectorState::settled);
+  bench.pass(30ms);
+  bench.open_all(tls);
+  CHECK(bench.sending == path);
+  bench.pass(30ms);
+  bench.answer(tls);
+  CHECK(bench.sending == tls);
+  CHECK(bench.selector.moves() == 1);
+  const auto moved = std::find_if(bench.events.begin(), bench.events.end(),
+                                  [](const Event& event) { return event.kind == EventKind::moved && event.from; });
+  REQUIRE(moved != bench.events.end());
+  CHECK(moved->reason == Reason::requested);
+  const auto opened = bench.opened.size();
+  for (int i = 0; i < 600; ++i) {
+    bench.pass(100ms);
+    bench.answer(tls);
+  }
+  CHECK(bench.sending == tls);  // although udp ranks higher
+  CHECK(bench.opened.size() == opened);
+  // Until it stalls: then the usual order holds again.
+  bench.selector.handle_path_failed(tls, bench.now);
+  bench.drain();
+  const auto udp = bench.last(kUdp);
+  bench.open_all(udp);
+  bench.pass(10ms);
+  bench.answer(udp);
+  CHECK(bench.sending == udp);
+}
+
+TEST_CASE("what is asked for and cannot be had is declined and changes nothing", "[path]") {
+  Bench bench{with({kUdp, kCtcp})};
+  const auto path = bench.settle();
+  SECTION("it does not open") {
+    bench.selector.handle_request(TransportKind::ctcp, bench.now);
+    bench.drain();
+    bench.selector.handle_path_failed(bench.last(kCtcp), bench.now);
+    bench.drain();
+  }
+  SECTION("it opens and carries nothing") {
+    bench.selector.handle_request(TransportKind::ctcp, bench.now);
+    bench.drain();
+    bench.open_all(bench.last(kCtcp));
+    for (int i = 0; i < 40; ++i) {
+      bench.pass(100ms);
+      bench.answer(path);
+    }
+  }
+  SECTION("there is no such candidate") {
+    bench.selector.handle_request(TransportKind::tcp, bench.now);
+    bench.drain();
+  }
+  REQUIRE(bench.saw(EventKind::declined));
+  CHECK(describe(bench.events.back()).find("declined") == 0);
+  CHECK(bench.sending == path);
+  CHECK(bench.selector.moves() == 0);
+  CHECK(bench.state_of(path) == PathState::active);
+}
+
+TEST_CASE("what is in use already may be asked for, and is kept", "[path]") {
+  Bench bench{with({kUdp, kCtcp})};
+  const auto path = bench.settle();
+  const auto opened = bench.opened.size();
+  bench.selector.handle_request(TransportKind::udp, bench.now);
+  bench.drain();
+  CHECK(bench.opened.size() == opened);
+  CHECK_FALSE(bench.saw(EventKind::declined));
+  CHECK(bench.sending == path);
+}
+
+TEST_CASE("while the path in use is in doubt data goes on what is open, before it is validated", "[path]") {
+  Bench bench{with({kUdp, kCtcp, kTls})};
+  const auto path = bench.settle();
+  bench.selector.handle_signal(path, Signal::unreachable, 1, bench.now);
+  bench.drain();
+  CHECK_FALSE(bench.twin.has_value());
+  const auto ctcp = bench.last(kCtcp);
+  bench.open_all(ctcp);
+  CHECK(bench.twin == ctcp);
+  CHECK(bench.state_of(ctcp) == PathState::validating);
+  const auto probe =
+      std::find_if(bench.probes.rbegin(), bench.probes.rend(), [&](const SendProbe& one) { return one.path == ctcp; });
+  REQUIRE(probe != bench.probes.rend());
+  CHECK(probe->claim.role == Role::twin);  // so that the headend sends there, too
+  bench.pass(60ms);
+  const auto tls = bench.last(kTls);
+  bench.open_all(tls);
+  CHECK(bench.twin == ctcp);
+  bench.pass(10ms);
+  bench.answer(tls);
+  CHECK(bench.twin == tls);  // proven is better than hoped for
+  CHECK(bench.sending == path);
+  CHECK(bench.selector.moves() == 0);
+}
+
+TEST_CASE("a path that is validated after losses is not given up for those", "[path]") {
+  Bench bench{with({kUdp, kCtcp})};
+  const auto path = bench.settle();
+  bench.selector.handle_path_failed(path, bench.now);
+  bench.drain();
+  const auto ctcp = bench.last(kCtcp);
+  bench.open_all(ctcp);
+  bench.pass(990ms);  // three probes without an answer
+  bench.answer(ctcp);
+  CHECK(bench.sending == ctcp);
+  bench.pass(100ms);
+  CHECK(bench.state_of(ctcp) == PathState::active);
+}
+
+TEST_CASE("many lost packets where probes come through make the path MTU be doubted, and soon", "[path]") {
+  Bench bench{with({kUdp, kCtcp})};
+  const auto path = bench.settle();
+  std::uint64_t data = 0, all = 0, received = 0;
+  const auto second = [&](std::uint64_t lost) {
+    for (int i = 0; i < 10; ++i) {
+      data += 2, all += 2, received += 2;
+      bench.selector.handle_activity(path, {data, 0, 0, all}, bench.now);
+      bench.drain();
+      bench.pass(100ms);
+    }
+    received -= lost;
+    const auto found = std::find_if(bench.probes.rbegin(), bench.probes.rend(),
+                                    [&](const SendProbe& probe) { return probe.path == path; });
+    ProbeAnswer reply;
+    reply.id = found->id;
+    reply.received_count = received;
+    bench.selector.handle_probe_answer(path, reply, bench.now);
+    bench.drain();
+  };
+  for (int i = 0; i < 4; ++i) second(0);
+  CHECK(bench.mtu_doubts.empty());
+  second(15);  // the reports of which would not come, as nothing large arrives
+  second(15);
+  CHECK(bench.mtu_doubts == std::vector{path});
+  CHECK(bench.selector.moves() == 0);
+}
+
+TEST_CASE("an outage does not lengthen the intervals of calm", "[path]") {
+  Bench bench{with({kUdp, kCtcp})};
+  bench.start();
+  bench.pass(250ms);
+  const auto ctcp = bench.last(kCtcp);
+  bench.open_all(ctcp);
+  bench.selector.handle_authenticated(ctcp, bench.now);
+  bench.drain();
+  bench.answer(ctcp);
+  REQUIRE(bench.sending == ctcp);
+  bench.selector.handle_path_failed(ctcp, bench.now);
+  bench.drain();
+  bench.pass(120s);  // everything fails, many times
+  REQUIRE(bench.selector.state() == SelectorState::outage);
+  while (bench.state_of(bench.last(kCtcp)) != PathState::opening) bench.pass(50ms);
+  const auto fresh = bench.last(kCtcp);
+  bench.open_all(fresh);
+  bench.pass(10ms);
+  bench.answer(fresh);
+  REQUIRE(bench.sending == fresh);
+  const auto opened = bench.opened.size();
+  std::size_t tries = 0;
+  for (int i = 0; i < 170; ++i) {  // udp was tried within the last 5 s: again after 10 s and its own 3 s
+    bench.pass(100ms);
+    bench.answer(fresh);
+  }
+  for (auto i = opened; i < bench.opened.size(); ++i) tries += bench.opened[i].candidate == kUdp ? 1U : 0U;
+  CHECK(tries >= 1);
 }
 
 TEST_CASE("the last hundred events are kept and the queue is bounded", "[path]") {
