@@ -40,7 +40,12 @@ for part in "${parts[@]}"; do
     decode) run decode ctcp_decode.sh --seconds 20 --rate 15M ;;
     kernel) run kernel ctcp_kernel_peer.sh 1000000000 ;;
     tls) run tls tls_decoy.sh --seconds 10 --idle 500 ;;
-    cold) for family in 4 6; do run "cold-v$family" cold_start.sh --runs 10 --family "$family"; done ;;
+    cold)
+      for family in 4 6; do
+        run "cold-v$family" cold_start.sh --runs 10 --family "$family"
+        run "cold-without-v$family" cold_start.sh --runs 10 --family both --without "$family" --cut ""
+      done
+      ;;
     drop) for family in 4 6; do run "drop-v$family" cuts.sh --how drop --return 400 --family "$family"; done ;;
     reject) for family in 4 6; do run "reject-v$family" cuts.sh --how reject --return 400 --family "$family"; done ;;
     moves) run moves moves.sh --moves 50 --stay 2 ;;
