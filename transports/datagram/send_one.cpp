@@ -27,6 +27,7 @@ Outcome send_one(int fd, const Endpoint& local, const msghdr& message, const Add
       case ENETDOWN:
       case ECONNREFUSED:
       case ENOPROTOOPT:  // ICMP protocol unreachable
+      case EPROTO:       // as above, ICMPv6
         if (attempt == 2) reports.hint({PathReport::Kind::unreachable, path, 0});
         break;
       case EINVAL:         // the source address is no longer of this host

@@ -333,3 +333,55 @@ TEST_CASE("a source address that is gone costs its packets and no others", "[udp
   CHECK(headend.receive(5).size() == 5);
   CHECK(client.transport->poll_report());
 }
+
+TEST_CASE("a probe of the path's MTU leaves whole or not at all, and the others as ever",
+          "[udp][rfc1191][privileged]") {
+  bool allowed = false;
+  std::thread{[&] {
+    allowed = ::unshare(CLONE_NEWNET) == 0 && raise_loopback(1400);
+    if (!allowed) return;
+    for (const auto* address : {"127.0.0.1:0", "[::1]:0"}) {
+      Link link{true, address};
+      std::vector<Packet> batch;
+      for (const auto size : std::initializer_list<std::size_t>{1300, 1301, 1301, 1450, 1300, 1450, 1450}) {
+        batch.push_back(link.client.packet(PacketKind::esp, link.path, size, 5));
+      }
+      batch[2].dont_fragment = batch[3].dont_fragment = true;
+      batch.push_back(link.client.packet(PacketKind::ike, link.path, 1450, 5));
+      batch.back().dont_fragment = true;
+      CHECK(link.client.transport->send(batch, kNow).value() == 8);
+      CHECK(link.client.transport->counters().send_dropped == 2);
+      const auto received = link.headend.receive(6);
+      CHECK(sizes_of(received) == std::vector<std::size_t>{1300, 1301, 1301, 1300, 1450, 1450});
+      std::vector<Packet> none(4);
+      CHECK(link.headend.transport->receive(none, kNow).value() == 0);
+    }
+  }}.join();
+  if (!allowed) WARN("skipped: no privilege for a network namespace");
+}
+
+TEST_CASE("a UDP path is open at once by the socket of its family, and fails clearly without one", "[udp]") {
+  Side client{false, {*Endpoint::parse("0.0.0.0:0")}};
+  const auto port = client.transport->local_endpoints()[0].port;
+  PathRequest request;
+  request.id = 7;
+  request.local = *IpAddress::parse("127.0.0.5");
+  request.remote = *Endpoint::parse("127.0.0.1:4500");
+  client.transport->open_path(request, kNow);
+  request.id = 8;
+  request.local = *IpAddress::parse("::1");
+  request.remote = *Endpoint::parse("[::1]:4500");
+  client.transport->open_path(request, kNow);
+  auto report = client.transport->poll_report();
+  REQUIRE(report);
+  CHECK(report->kind == PathReport::Kind::opened);
+  CHECK(report->request == 7);
+  CHECK(report->path ==
+        AddressPair{{*IpAddress::parse("127.0.0.5"), port}, *Endpoint::parse("127.0.0.1:4500"), kUdpTransport});
+  report = client.transport->poll_report();
+  REQUIRE(report);
+  CHECK(report->kind == PathReport::Kind::failed);
+  CHECK(report->request == 8);
+  CHECK(report->detail == "there is no UDP socket for IPv6");
+  CHECK_FALSE(client.transport->poll_report());
+}
