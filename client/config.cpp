@@ -3,48 +3,54 @@
 #include <net/if.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
+#include <cstdlib>
 
 #include "common/base/log.h"
 #include "common/io/control_socket.h"
+#include "common/path/offer.h"
 
 namespace switchback::client {
 namespace {
 
-constexpr std::array<std::string_view, 5> kTransports{"udp", "esp", "ctcp", "tcp", "tls"};
+constexpr std::string_view kNames = "udp, esp, ctcp, tcp or tls";
 
-bool is_transport(std::string_view name) {
-  return std::find(kTransports.begin(), kTransports.end(), name) != kTransports.end();
+void append_once(std::vector<path::TransportKind>& order, path::TransportKind transport) {
+  if (std::find(order.begin(), order.end(), transport) == order.end()) order.push_back(transport);
 }
 
-tl::unexpected<UserError> only_udp(const std::string& flag, const std::string& name) {
-  return fail_user(flag + ": this version carries only udp, not " + name + ": leave the flag out, or say udp");
-}
-
-Result<void, UserError> check_transports(const ConnectOptions& options, const profile::Profile& profile) {
-  if (options.transport != "auto" && options.transport != "udp") {
-    if (is_transport(options.transport)) return only_udp("--transport", options.transport);
-    return fail_user("--transport: there is no transport \"" + options.transport +
-                     "\": use auto, udp, esp, ctcp, tcp or tls");
-  }
+Result<void, UserError> choose_transports(const ConnectOptions& options, Config& config) {
+  const auto& profile = config.profile;
   for (const auto& name : options.order) {
-    if (name == "udp") continue;
-    if (is_transport(name)) return only_udp("--order", name);
-    return fail_user("--order: there is no transport \"" + name + "\": use udp, esp, ctcp, tcp or tls");
-  }
-  if (!options.ctcp_mode.empty()) {
-    if (options.ctcp_mode != "resilient" && options.ctcp_mode != "classic") {
-      return fail_user("--ctcp-mode: \"" + options.ctcp_mode + "\" is unknown: use resilient or classic");
+    const auto transport = path::transport_from(name);
+    if (!transport) {
+      return fail_user("--order: there is no transport \"" + name + "\": use " + std::string{kNames});
     }
-    return fail_user("--ctcp-mode: this version carries only udp, so there is no ctcp to set up: leave the flag out");
+    append_once(config.order, *transport);
   }
-  // A profile may name transports of later versions after udp; without udp there is nothing that we could do.
-  const auto& order = profile.transports.order;
-  if (options.transport == "auto" && options.order.empty() &&
-      std::find(order.begin(), order.end(), "udp") == order.end()) {
-    return tl::unexpected(profile.where.error_at("transports.order", "this version carries only udp: add \"udp\""));
+  if (config.order.empty()) {
+    for (const auto& name : profile.transports.order) {
+      const auto transport = path::transport_from(name);
+      if (!transport) {
+        return tl::unexpected(profile.where.error_at(
+            "transports.order", "there is no transport \"" + name + "\": use " + std::string{kNames}));
+      }
+      append_once(config.order, *transport);
+    }
   }
+  if (options.transport != "auto") {
+    config.forced = path::transport_from(options.transport);
+    if (!config.forced) {
+      return fail_user("--transport: there is no transport \"" + options.transport + "\": use auto, " +
+                       std::string{kNames});
+    }
+    config.order = {*config.forced};
+  }
+  const auto& mode = options.ctcp_mode.empty() ? profile.transports.ctcp_mode : options.ctcp_mode;
+  if (mode != "resilient" && mode != "classic") {
+    return fail_user("--ctcp-mode: \"" + mode + "\" is unknown: use resilient or classic");
+  }
+  config.ctcp_classic = mode == "classic";
   return {};
 }
 
@@ -141,7 +147,7 @@ Result<Config, UserError> make_config(const ConnectOptions& options) {
   SB_CHECK(check_tun_name(options.tun));
   Config config;
   SB_TRY(config.profile, profile::load(options.profile));
-  SB_CHECK(check_transports(options, config.profile));
+  SB_CHECK(choose_transports(options, config));
   config.tun = options.tun;
   if (!options.local.empty()) {
     config.local = IpAddress::parse(options.local);
@@ -154,6 +160,12 @@ Result<Config, UserError> make_config(const ConnectOptions& options) {
   config.control_socket =
       options.control_socket.empty() ? io::control_socket_path("client", options.tun) : options.control_socket;
 
+  // systemd names a directory that outlives reboots, if the unit asks for one; several may be listed.
+  if (const auto* directory = std::getenv("STATE_DIRECTORY"); directory != nullptr && *directory == '/') {
+    const std::string_view all{directory};
+    config.state_directory = all.substr(0, all.find(':'));
+  }
+
   const auto& profile = config.profile;
   SB_TRY(config.local_identity, identity_of(profile, "authentication.identity", profile.authentication.identity));
   SB_TRY(config.remote_identity, identity_of(profile, "headend.identity", profile.headend.identity));
@@ -163,7 +175,7 @@ Result<Config, UserError> make_config(const ConnectOptions& options) {
 }
 
 std::shared_ptr<const ike::SessionConfig> make_session_config(const Config& config, const PreferredAddresses& preferred,
-                                                              bool last_candidate) {
+                                                              path::TransportKind transport) {
   auto session = std::make_shared<ike::SessionConfig>();
   session->local_identity = config.local_identity;
   session->remote_identity = config.remote_identity;
@@ -190,7 +202,12 @@ std::shared_ptr<const ike::SessionConfig> make_session_config(const Config& conf
   request.preferred_v4 = preferred.v4;
   request.preferred_v6 = preferred.v6;
   session->request_network = request;
-  session->nat_t_port = config.profile.headend.nat_t_port;
+  // Streams carry IKE where they carry ESP, and native ESP leaves IKE where it began; only UDP goes on at another port.
+  session->nat_t_port = transport == path::TransportKind::udp ? config.profile.headend.nat_t_port : 0;
+  // Native ESP has no use for a peer that thinks of a NAT where there is none.
+  session->force_udp_encapsulation = transport != path::TransportKind::esp;
+  session->wait_before_auth = true;
+  session->auth_notifies.push_back({path::kInBandNotify, path::build_in_band()});
   session->keylog = !config.keylog_directory.empty();
   auto& timers = session->timers;
   const auto& wanted = config.profile.timers;
@@ -199,7 +216,6 @@ std::shared_ptr<const ike::SessionConfig> make_session_config(const Config& conf
   // Time to try again, and for an answer, before the hard end.
   timers.ike_lifetime = timers.ike_rekey + timers.ike_rekey / 4 + std::chrono::minutes{1};
   timers.child_lifetime = timers.child_rekey + timers.child_rekey / 4 + std::chrono::minutes{1};
-  if (!last_candidate) timers.connect.sends = 4;  // about five seconds, then the next address
   return session;
 }
 

@@ -10,6 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/result.h"
 #include "common/ike/session_config.h"
+#include "common/path/types.h"
 #include "common/profile/profile.h"
 
 namespace switchback::client {
@@ -48,6 +49,11 @@ struct Config {
   std::string pcap_file, keylog_directory;
   std::string control_socket;
   std::string runtime_directory = kRuntimeDirectory;
+  std::string state_directory = kRuntimeDirectory;  // what may outlive a run: which transports worked where
+
+  std::vector<path::TransportKind> order;     // transports to try, best first, each once; just `forced` if that is set
+  std::optional<path::TransportKind> forced;  // by --transport: nothing else is ever tried
+  bool ctcp_classic = false;
 
   crypto::IkeIdentity local_identity, remote_identity;
   std::shared_ptr<const crypto::Credentials> credentials;
@@ -64,11 +70,10 @@ struct PreferredAddresses {
   IpAddress v4, v6;
 };
 
-/// How a session is to be negotiated.
-/// @param last_candidate  no other address is left to try: be more patient
+/// How a session is to be negotiated over that transport; IKE_AUTH waits until the path is chosen.
 [[nodiscard]] std::shared_ptr<const ike::SessionConfig> make_session_config(const Config& config,
                                                                             const PreferredAddresses& preferred,
-                                                                            bool last_candidate);
+                                                                            path::TransportKind transport);
 
 /// At most 15 octets, no slash, no space, as the kernel wants it; and nothing that a file name could not hold.
 [[nodiscard]] Result<void, UserError> check_tun_name(const std::string& name);

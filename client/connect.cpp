@@ -2,6 +2,7 @@
 
 #include <systemd/sd-daemon.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <utility>
@@ -28,7 +29,12 @@ std::string printable(std::string text) {
 }  // namespace
 
 Connector::Connector(io::EventLoop& loop, const Config& config, Tunnel& tunnel, std::optional<keylog::Keylog> keylog)
-    : loop_{loop}, config_{config}, tunnel_{tunnel}, keylog_{std::move(keylog)}, resolver_{loop} {}
+    : loop_{loop},
+      config_{config},
+      tunnel_{tunnel},
+      keylog_{std::move(keylog)},
+      resolver_{loop},
+      paths_{loop, config, tunnel, *this, random_} {}
 
 Connector::~Connector() = default;
 
@@ -47,6 +53,7 @@ ExitStatus Connector::run() {
     if (session_) session_->handle_deadline(now, wall_now());
     pump(now);
   });
+  attempt_timer_ = loop_.make_timer([this](Instant now) { on_attempt_timer(now); });
   retry_timer_ = loop_.make_timer([this](Instant) { begin_round(); });
   network_timer_ = loop_.make_timer([this](Instant now) { on_network_change(now); });
   tick_timer_ = loop_.make_timer([this](Instant now) { on_tick(now); });
@@ -67,52 +74,71 @@ void Connector::begin_round() {
   if (state_ == State::closing) return;
   state_ = State::connecting;
   waiting_for_route_ = false;
-  attempt_failures_.clear();
-  next_candidate_ = 0;
+  lookup_failure_.clear();
   resolver_.resolve(config_.profile.headend.addresses,
                     [this](Resolver::Answer answer) { on_resolved(std::move(answer)); });
   // When a tunnel is being mended its name servers may be out of reach: what was found before is tried meanwhile.
-  if (was_up_ && !resolved_.empty()) {
-    candidates_ = resolved_;
-    try_next();
-  }
+  if (was_up_ && !resolved_.empty()) begin_race(resolved_);
 }
 
 void Connector::on_resolved(Resolver::Answer answer) {
   if (state_ == State::closing) return;
   if (!answer.failure.empty()) {
     log::warning("name_not_found", {{"error", answer.failure}});
-    attempt_failures_ =
-        "cannot look up " + answer.failure + ": check the name in headend.addresses, and this host's DNS";
+    lookup_failure_ = "cannot look up " + answer.failure + ": check the name in headend.addresses, and this host's DNS";
   }
   if (config_.local) {
     std::erase_if(answer.addresses,
                   [&](const IpAddress& address) { return address.family() != config_.local->family(); });
   }
   if (!answer.addresses.empty()) resolved_ = answer.addresses;
-  if (state_ != State::connecting || session_) return;
-  candidates_ = std::move(answer.addresses);
-  try_next();
+  if (state_ != State::connecting || paths_.running()) return;
+  begin_race(answer.addresses);
 }
 
-void Connector::try_next() {
-  if (state_ != State::connecting) return;
-  while (next_candidate_ < candidates_.size()) {
-    const Endpoint remote{candidates_[next_candidate_++], config_.profile.headend.ike_port};
-    const auto path = tunnel_.path_to(remote);
-    if (path) {
-      open_session(*path, next_candidate_ == candidates_.size());
-      return;
+void Connector::begin_race(const std::vector<IpAddress>& addresses) {
+  std::vector<IpAddress> reachable;
+  std::string unreachable = lookup_failure_;
+  for (const auto& address : addresses) {
+    const auto local = tunnel_.source_for(address);
+    if (local) {
+      reachable.push_back(address);
+      log::info("connecting", {{"remote", address}, {"local", *local}});
+      continue;
     }
-    if (!attempt_failures_.empty()) attempt_failures_ += "; ";
-    attempt_failures_ += "no way to " + remote.to_string() + " (" + path.error().message() +
-                         "): check headend.addresses, and this host's network and routes";
+    if (!unreachable.empty()) unreachable += "; ";
+    unreachable += "no way to " + Endpoint{address, config_.profile.headend.ike_port}.to_string() + " (" +
+                   local.error().message() + "): check headend.addresses, and this host's network and routes";
   }
-  round_failed();
+  if (reachable.empty()) {
+    round_failed(unreachable.empty() ? "none of the headend's addresses can be used" : unreachable);
+    return;
+  }
+  ++tag_.value;
+  established_.reset();
+  closed_.reset();
+  child_error_.reset();
+  last_in_ = last_hint_ = {};
+  hint_interval_ = {};
+  outage_since_.reset();
+  paths_.start(tag_, std::move(reachable), monotonic_now());
 }
 
-void Connector::round_failed() {
-  auto why = attempt_failures_.empty() ? "none of the headend's addresses can be used" : attempt_failures_;
+/// Nothing that was tried has led to a session that carries data.
+void Connector::race_failed() {
+  auto why = paths_.failures().empty()
+                 ? "no transport can be tried to any of the headend's addresses: check --transport "
+                   "and --order, and this host's network"
+                 : why_no_path(paths_.failures(), paths_.targets().ports());
+  for (const auto& one : tunnel_.left_out()) {
+    why += ", " + std::string{path::to_string(one.transport)} + " (left out: " + one.why + ")";
+  }
+  if (!lookup_failure_.empty()) why = lookup_failure_ + "; " + why;
+  drop_session();
+  round_failed(why);
+}
+
+void Connector::round_failed(const std::string& why) {
   if (!was_up_) {
     fail_with(ExitStatus::failure, "cannot connect: " + why);
     return;
@@ -142,13 +168,30 @@ void Connector::on_network_change(Instant now) {
     return;
   }
   if (state_ != State::up || !session_) return;
+  if (!paths_.peer_takes_part()) {
+    follow_standard_peer(now);
+    return;
+  }
+  const auto reachable = [this](const IpAddress& address) { return tunnel_.source_for(address).has_value(); };
+  if (std::none_of(resolved_.begin(), resolved_.end(), reachable)) {
+    if (!std::exchange(waiting_for_route_, true)) announce("waiting: no network leads to the headend");
+    return;
+  }
+  paths_.handle_network_changed(std::exchange(waiting_for_route_, false), now);
+  pump(now);
+}
+
+/// Such a headend knows one path only, and MOBIKE at best.
+void Connector::follow_standard_peer(Instant now) {
   const auto current = session_->path();
-  auto path = tunnel_.path_to(current.remote);
+  const auto in_use = paths_.transport_in_use();
+  const bool datagrams = in_use == path::TransportKind::udp || in_use == path::TransportKind::esp;
+  auto path = tunnel_.udp_path(current.remote);
   if (!path) {
     // Perhaps another of the headend's addresses can be reached from the network that is left.
     for (const auto& candidate : resolved_) {
       if (path) break;
-      path = tunnel_.path_to({candidate, current.remote.port});
+      path = tunnel_.udp_path({candidate, current.remote.port});
     }
   }
   if (!path) {
@@ -156,8 +199,8 @@ void Connector::on_network_change(Instant now) {
     return;
   }
   const bool back = std::exchange(waiting_for_route_, false);
-  if (path->local.address == current.local.address && path->remote == current.remote) {
-    tunnel_.follow_path(current);  // the MTU may be another
+  if (path->local.address == current.local.address && path->remote.address == current.remote.address) {
+    tunnel_.set_path_mtu({});  // the MTU may be another
     tunnel_.data().set_inner_mtu(tag_, tunnel_.path_inner_mtu());
     // The same address, but perhaps through another network, or one that was away for a while.
     if (back) session_->handle_hint(now);
@@ -165,7 +208,7 @@ void Connector::on_network_change(Instant now) {
     return;
   }
   log::info("network_changed", {{"from", current.local}, {"to", path->local}});
-  if (established_ && established_->mobike) {
+  if (established_ && established_->mobike && datagrams) {
     session_->handle_path_change(*path, now);
     pump(now);
     return;

@@ -9,6 +9,7 @@
 
 #include "client/backoff.h"
 #include "client/config.h"
+#include "client/paths.h"
 #include "client/resolver.h"
 #include "client/status.h"
 #include "client/tunnel.h"
@@ -22,8 +23,9 @@
 
 namespace switchback::client {
 
-/// Runs the core (ike::Session) between the data plane and the event loop: everything here is on the loop's thread.
-class Connector {
+/// Runs the core (ike::Session) between the data plane, the paths and the event loop: everything here is on the loop's
+/// thread. Until one path is authenticated every path that is tried has a session of its own.
+class Connector final : private PathsHost {
  public:
   Connector(io::EventLoop& loop, const Config& config, Tunnel& tunnel, std::optional<keylog::Keylog> keylog);
   ~Connector();
@@ -42,27 +44,50 @@ class Connector {
     std::string suite;
   };
 
-  // Attempts: every candidate once, then either the end (first time) or a pause and all over.
+  /// A session before anybody has been authenticated: one of several that race, or one that asks whether IKE gets
+  /// through beside `esp`.
+  struct Attempt {
+    ike::Session session;
+    path::TransportKind transport = path::TransportKind::udp;
+  };
+
+  // A round: addresses are looked up and raced; it ends with a session, or with the end (first time) or a pause.
   void begin_round();
   void on_resolved(Resolver::Answer answer);
-  void try_next();
-  void round_failed();
+  void begin_race(const std::vector<IpAddress>& addresses);
+  void race_failed();
+  void round_failed(const std::string& why);
   void retry_later(const std::string& why, bool soon);
   void fail_with(ExitStatus status, std::string message);
 
+  // Attempts, and what the paths ask for.
+  void begin_ike(path::PathId id, path::TransportKind transport, const AddressPair& ike) override;
+  void drop_ike(path::PathId id) override;
+  void authenticate(path::PathId id) override;
+  void data_moved(path::TransportKind transport, const AddressPair& ike) override;
+  void path_event(const path::Event& event) override;
+  void pump_attempt(path::PathId id, Instant now);
+  void handle(path::PathId id, ike::Event event, Instant now);
+  void promote(path::PathId id, ike::Established established, Instant now);
+  void attempt_closed(path::PathId id, const ike::Closed& closed, Instant now);
+  void arm_attempts();
+  void on_attempt_timer(Instant now);
+
   // The session and its surroundings.
-  void open_session(const AddressPair& path, bool last_candidate);
   void drop_session();
   void pump(Instant now);
   void handle(ike::Event event, Instant now);
   void on_child(ike::ChildInstalled& child, Instant now);
+  void came_up(path::TransportKind transport, Instant now);
   void on_closed(const ike::Closed& closed);
+  void on_ike_message(const transports::IkeReceived& received, Instant now);
   void bring_up(const ike::ChildInstalled& child);
   void on_data(Instant now);
   void handle(transports::DataPlaneEvent& event, Instant now);
 
   // The world around.
   void on_network_change(Instant now);
+  void follow_standard_peer(Instant now);
   void on_tick(Instant now);
   void on_signal(int signal);
   void begin_close(const std::string& why);
@@ -81,14 +106,15 @@ class Connector {
   Backoff backoff_;
 
   State state_ = State::connecting;
-  std::vector<IpAddress> candidates_;  // of this round, in order
-  std::vector<IpAddress> resolved_;    // the last that were found, for when names cannot be looked up
-  std::size_t next_candidate_ = 0;
-  std::string attempt_failures_;  // why each candidate of this round failed
+  std::vector<IpAddress> resolved_;  // the last that were found, for when names cannot be looked up
+  std::string lookup_failure_;       // why this round has no address, or not all
   bool was_up_ = false;
   PreferredAddresses preferred_;
 
+  Paths paths_;
+  std::map<path::PathId, Attempt> attempts_;
   std::optional<ike::Session> session_;
+  path::PathId session_path_;  // where it was authenticated
   transports::SessionTag tag_;
   std::optional<ike::Established> established_;
   std::optional<ike::Closed> closed_;
@@ -100,10 +126,12 @@ class Connector {
   /// Traffic of the present session, for telling a silent path from an idle one.
   Instant last_in_{}, last_hint_{};
   Duration hint_interval_{};
+  Instant last_busy_{};  // traffic of any kind
+  std::optional<Instant> outage_since_;
   bool waiting_for_route_ = false;
 
   io::EventLoop::Watch data_watch_, signal_watch_, network_watch_;
-  io::EventLoop::Timer session_timer_, retry_timer_, network_timer_, tick_timer_;
+  io::EventLoop::Timer session_timer_, attempt_timer_, retry_timer_, network_timer_, tick_timer_;
   std::optional<io::NetlinkMonitor> monitor_;
   std::optional<io::ControlServer> control_;
   std::vector<transports::DataPlaneEvent> data_events_;
@@ -116,7 +144,9 @@ class Connector {
 /// One sentence about why a first attempt ended, with a remedy.
 [[nodiscard]] std::string explain(const ike::Closed& closed, const Endpoint& remote);
 /// The line that says that the tunnel is up.
-[[nodiscard]] std::string up_line(const std::vector<IpPrefix>& addresses, const std::string& tun,
-                                  const AddressPair& path, unsigned mtu);
+[[nodiscard]] std::string up_line(path::TransportKind transport, const std::vector<IpPrefix>& addresses,
+                                  const std::string& tun, const AddressPair& path, unsigned mtu);
+/// "192.0.2.1:4500", or the address alone where there is no port.
+[[nodiscard]] std::string place(const Endpoint& endpoint);
 
 }  // namespace switchback::client

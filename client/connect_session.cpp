@@ -1,6 +1,7 @@
 // The Connector's session: what the core says, what the packets tell, and when it is up or gone.
 #include <systemd/sd-daemon.h>
 
+#include <array>
 #include <utility>
 
 #include "client/connect.h"
@@ -14,6 +15,11 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr Duration kTick = milliseconds{500};
+/// Without traffic for so long the tunnel is idle, and looked at less often.
+constexpr Duration kIdleAfter = seconds{10};
+constexpr Duration kIdleTick = seconds{1};
+/// No path has worked for so long: is the session still there?
+constexpr Duration kOutageLasts = seconds{30};
 /// We send and nothing comes back for so long: ask the headend whether it is there. Cheap when it is.
 constexpr Duration kSilence = milliseconds{1500};
 constexpr Duration kFirstHintInterval = seconds{5};
@@ -57,26 +63,15 @@ std::string explain(const ike::Closed& closed, const Endpoint& remote) {
   }
 }
 
-std::string up_line(const std::vector<IpPrefix>& addresses, const std::string& tun, const AddressPair& path,
-                    unsigned mtu) {
-  std::string line = "up: transport udp";
-  for (const auto& address : addresses) line += " address " + address.address.to_string();
-  return line + " tun " + tun + " mtu " + std::to_string(mtu) + " headend " + path.remote.to_string();
+std::string place(const Endpoint& endpoint) {
+  return endpoint.port == 0 ? endpoint.address.to_string() : endpoint.to_string();
 }
 
-void Connector::open_session(const AddressPair& path, bool last_candidate) {
-  ++tag_.value;
-  established_.reset();
-  closed_.reset();
-  child_error_.reset();
-  last_in_ = last_hint_ = {};
-  hint_interval_ = kFirstHintInterval;
-  log::info("connecting", {{"remote", path.remote}, {"local", path.local}});
-  session_.emplace(ike::Role::initiator, make_session_config(config_, preferred_, last_candidate && !was_up_),
-                   ike::Environment{random_, spis_});
-  const auto now = monotonic_now();
-  session_->start(path, now, wall_now());
-  pump(now);
+std::string up_line(path::TransportKind transport, const std::vector<IpPrefix>& addresses, const std::string& tun,
+                    const AddressPair& path, unsigned mtu) {
+  std::string line = "up: transport " + std::string{path::to_string(transport)};
+  for (const auto& address : addresses) line += " address " + address.address.to_string();
+  return line + " tun " + tun + " mtu " + std::to_string(mtu) + " headend " + place(path.remote);
 }
 
 void Connector::drop_session() {
@@ -85,14 +80,18 @@ void Connector::drop_session() {
   if (session_ && session_->state() != ike::SessionState::closed) {
     session_->abandon(monotonic_now());
     while (const auto message = session_->poll_transmit()) {
-      tunnel_.data().send_ike(Tunnel::kUdp, message->path, message->datagram);
+      tunnel_.data().send_ike(message->path, message->datagram);
     }
   }
   session_.reset();
+  // Nobody at the other end was authenticated to them: they end without a word.
+  attempt_timer_.cancel();
+  attempts_.clear();
   children_.clear();
   established_.reset();
   since_.reset();
   tunnel_.data().remove_session(tag_);
+  paths_.stop(monotonic_now());
 }
 
 void Connector::pump(Instant now) {
@@ -111,7 +110,7 @@ void Connector::pump(Instant now) {
       auto message = session_->poll_transmit();
       if (!message) break;
       busy = true;
-      tunnel_.data().send_ike(Tunnel::kUdp, message->path, std::move(message->datagram));
+      tunnel_.data().send_ike(message->path, std::move(message->datagram));
     }
   }
   pumping_ = false;
@@ -135,15 +134,7 @@ void Connector::handle(ike::Event event, Instant now) {
     Instant now;
     void operator()(ike::AuthorizationNeeded&) const {}  // for responders
     void operator()(ike::InitAnswered&) const {}
-    void operator()(ike::Established& e) const {
-      log::info("established", {{"peer", e.peer},
-                                {"path", e.path.remote},
-                                {"ike", e.suite},
-                                {"nat", e.local_behind_nat},
-                                {"mobike", e.mobike}});
-      self.established_ = std::move(e);
-      self.since_ = wall_now();
-    }
+    void operator()(ike::Established&) const {}  // it was an attempt then
     void operator()(ike::ChildInstalled& e) const { self.on_child(e, now); }
     void operator()(ike::OutboundSwitched& e) const { data.switch_outbound(e.inbound); }
     void operator()(ike::ChildRemoved& e) const {
@@ -169,9 +160,9 @@ void Connector::handle(ike::Event event, Instant now) {
       if (self.established_) self.established_->suite = e.suite;
     }
     void operator()(ike::PathChanged& e) const {
-      data.move_path(self.tag_, Tunnel::kUdp, e.to);
-      self.tunnel_.follow_path(e.to);
-      data.set_inner_mtu(self.tag_, self.tunnel_.path_inner_mtu());
+      // Between transports the path selector moves data itself, and tells of it.
+      if (!self.paths_.peer_takes_part()) self.paths_.handle_moved(e.to, now);
+      if (e.from.transport != e.to.transport || e.from.local.address == e.to.local.address) return;
       self.announce("moved: from " + e.from.local.to_string() + " to " + e.to.local.to_string() + ", headend " +
                     e.to.remote.to_string());
     }
@@ -191,7 +182,8 @@ void Connector::on_child(ike::ChildInstalled& child, Instant now) {
     if (!session_ || state_ == State::closing) return;
   }
   // Keepalives always, not only behind a NAT: a move may take us behind one, and stateful firewalls forget as NATs do.
-  auto sa = transports::child_from_ike(child, tag_, Tunnel::kUdp, true, now);
+  auto sa = transports::child_from_ike(child, tag_, true, now);
+  sa.path = paths_.in_use().value_or(paths_.data_path(session_path_));
   sa.inner_mtu = tunnel_.path_inner_mtu();
   children_[child.inbound] = {tunnel_.data().install(std::move(sa)), child.suite};
   log::info(child.replaces ? "child_rekeyed" : "child_installed", {{"inbound", child.inbound.value},
@@ -200,13 +192,22 @@ void Connector::on_child(ike::ChildInstalled& child, Instant now) {
                                                                    {"local", packet::to_string(child.local)},
                                                                    {"remote", packet::to_string(child.remote)}});
   if (!first) return;
+  tick_timer_.arm(now + kTick);
+  std::optional<path::Offer> offer;
+  for (const auto& notify : established_->notifies) {
+    if (notify.type != path::kOfferNotify) continue;
+    if (auto parsed = path::parse_offer(notify.data)) offer = std::move(*parsed);
+  }
+  paths_.handle_authenticated(session_path_, offer ? &*offer : nullptr, now);
+}
 
+void Connector::came_up(path::TransportKind transport, Instant now) {
   state_ = State::up;
   was_up_ = true;
   ++sessions_;
   backoff_.reset();
-  tick_timer_.arm(now + kTick);
-  announce(up_line(established_->network.addresses, tunnel_.name(), child.path, tunnel_.mtu()));
+  last_busy_ = now;
+  announce(up_line(transport, established_->network.addresses, tunnel_.name(), *paths_.in_use(), tunnel_.mtu()));
   ::sd_notify(0, ("READY=1\nSTATUS=" + last_event_).c_str());
 }
 
@@ -234,7 +235,11 @@ void Connector::bring_up(const ike::ChildInstalled& child) {
     settings.routes.resize(kMaxRoutes);
   }
   if (config_.profile.tunnel.dns) settings.dns = {network.dns, network.search_domains, true};
-  if (const auto up = tunnel_.up(settings, child.path); !up) {
+  const auto path = paths_.data_path(session_path_);
+  const auto& targets = paths_.targets();
+  const std::array headends{path.remote.address,
+                            targets.first(path.remote.address.is_v4() ? IpFamily::v6 : IpFamily::v4)};
+  if (const auto up = tunnel_.up(settings, path, targets.ports(), headends); !up) {
     fail_with(ExitStatus::failure, "cannot set up the tunnel: " + up.error().message);
     return;
   }
@@ -265,9 +270,7 @@ void Connector::on_closed(const ike::Closed& closed) {
     retry_later(why, closed.reason == ike::CloseReason::timeout);
     return;
   }
-  if (!attempt_failures_.empty()) attempt_failures_ += "; ";
-  attempt_failures_ += why;
-  try_next();
+  round_failed(why);
 }
 
 void Connector::on_data(Instant now) {
@@ -282,56 +285,92 @@ void Connector::handle(transports::DataPlaneEvent& event, Instant now) {
     Connector& self;
     Instant now;
     [[nodiscard]] bool ours(transports::SessionTag tag) const { return self.session_ && tag == self.tag_; }
-    void operator()(transports::IkeReceived& e) const {
-      if (!self.session_) return;
-      self.session_->handle_message(e.message, e.path, now, wall_now());
-      self.pump(now);
-    }
+    void operator()(transports::IkeReceived& e) const { self.on_ike_message(e, now); }
     void operator()(transports::LifetimeReached& e) const {
       if (ours(e.session)) self.session_->handle_child_expiring(e.child, e.hard, now);
     }
     void operator()(transports::PeerMoved& e) const {
-      if (ours(e.session)) self.session_->handle_esp_from(e.path, now);
+      // Which paths there are is decided here, unless the headend knows but one.
+      if (ours(e.session) && !self.paths_.peer_takes_part()) self.session_->handle_esp_from(e.path, now);
     }
+    void operator()(transports::ControlReceived& e) const {
+      if (ours(e.session)) self.paths_.handle(e, now);
+    }
+    void operator()(transports::PathOpened& e) const { self.paths_.handle(e, now); }
+    void operator()(transports::PathFailed& e) const { self.paths_.handle(e, now); }
+    void operator()(transports::PathClosed& e) const { self.paths_.handle(e, now); }
+    void operator()(transports::PathSignal& e) const { self.paths_.handle(e, now); }
     void operator()(transports::FirstInbound& e) const {
       if (ours(e.session)) self.session_->handle_first_inbound_packet(e.child, now);
     }
     void operator()(transports::UnknownSpi&) const {}  // late packets of a session that was replaced
     void operator()(transports::PathHint& e) const {
-      if (!self.session_ || e.report.path.remote.address != self.session_->path().remote.address) return;
-      if (e.report.kind == transports::PathReport::Kind::mtu) {
-        self.tunnel_.lower_path_mtu(e.report.mtu);
-        self.tunnel_.data().set_inner_mtu(self.tag_, self.tunnel_.path_inner_mtu());
-      } else if (self.state_ == State::up) {
-        self.session_->handle_hint(now);
-      }
+      self.paths_.handle(e, now);
+      const bool unreachable = e.report.kind == transports::PathReport::Kind::unreachable;
+      if (!unreachable || !self.session_ || self.state_ != State::up || self.paths_.peer_takes_part()) return;
+      if (e.report.path.remote.address == self.session_->path().remote.address) self.session_->handle_hint(now);
     }
     void operator()(transports::DataPlaneFailed& e) const {
+      log::error("packets_stopped", {{"what", e.what}, {"error", e.error.message()}});
+      // Others carry on, unless nothing else may be used.
+      if (e.transport && self.paths_.handle_transport_failed(*e.transport, e.error.message(), now)) return;
       self.fail_with(ExitStatus::failure, "packets stopped: " + e.what + " (" + e.error.message() + ")");
     }
   };
   std::visit(Handle{*this, now}, event);
 }
 
+void Connector::on_ike_message(const transports::IkeReceived& received, Instant now) {
+  // Every attempt has an SPI of its own, which comes first in each of its messages (RFC 7296 §3.1).
+  if (received.message.size() < sizeof(std::uint64_t)) return;
+  const auto initiator = load_be<std::uint64_t>(received.message.data());
+  for (auto& [id, attempt] : attempts_) {
+    if (attempt.session.initiator_spi().value != initiator) continue;
+    const auto whose = id;
+    attempt.session.handle_message(received.message, received.path, now, wall_now());
+    pump_attempt(whose, now);
+    return;
+  }
+  if (!session_) return;
+  session_->handle_message(received.message, received.path, now, wall_now());
+  pump(now);
+}
+
 void Connector::on_tick(Instant now) {
-  if (state_ != State::up || !session_) return;
-  tick_timer_.arm(now + kTick);
+  if (!session_) return;
   Instant in{}, out{};
   for (const auto& [spi, child] : children_) {
     in = std::max(in, child.counters.activity->last_inbound());
     out = std::max(out, child.counters.activity->last_outbound());
   }
-  if (in > last_in_) {
+  if (std::max(in, out) + kTick * 2 > now) last_busy_ = now;
+  tick_timer_.arm(now + (now - last_busy_ > kIdleAfter ? kIdleTick : kTick));
+  if (state_ != State::up) return;
+  const bool heard = in > last_in_;
+  if (heard) {
     last_in_ = in;
     hint_interval_ = kFirstHintInterval;
     session_->handle_authenticated_traffic(now);
-  } else if (out > last_in_ + kSilence && now - out < kTick * 2 && now - session_->last_heard() > kSilence &&
+  }
+  if (paths_.peer_takes_part()) {
+    paths_.look(now);
+    if (paths_.state() != path::SelectorState::outage) {
+      outage_since_.reset();
+    } else if (!outage_since_) {
+      outage_since_ = now;
+    } else if (now - *outage_since_ > kOutageLasts && now - last_hint_ > kOutageLasts) {
+      // All paths are tried again and again meanwhile; but perhaps it is the session that is gone. If IKE is not
+      // answered either, it ends by that, and everything starts anew.
+      last_hint_ = now;
+      session_->handle_hint(now);
+    }
+  } else if (!heard && out > last_in_ + kSilence && now - out < kTick * 2 && now - session_->last_heard() > kSilence &&
              now - last_hint_ > hint_interval_) {
     // Traffic of one direction only looks the same, so that each check that is answered makes the next one rarer.
     log::debug("silence",
                {{"since_ms", std::chrono::duration_cast<milliseconds>(now - session_->last_heard()).count()}});
     last_hint_ = now;
-    hint_interval_ = std::min(hint_interval_ * 2, kHintIntervalCap);
+    hint_interval_ = std::min(std::max(hint_interval_ * 2, kFirstHintInterval), kHintIntervalCap);
     session_->handle_hint(now);
   }
   pump(now);

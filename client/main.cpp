@@ -1,4 +1,4 @@
-// switchback-client: connect, status, disconnect.
+// switchback-client: connect, status, use, disconnect.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
@@ -63,7 +63,7 @@ std::string socket_of(const std::string& given, const std::string& tun) {
 }
 
 int show_status(const std::string& socket, bool json, const std::string& tun) {
-  const auto answer = io::control_request(socket, control_request_line(ControlCommand::status), kControlTimeout);
+  const auto answer = io::control_request(socket, control_request_line({ControlCommand::status, {}}), kControlTimeout);
   if (!answer) {
     if (answer.error().code == io::ControlErrc::not_running) {
       if (json) std::printf("{\"ok\":true,\"running\":false,\"tun\":\"%s\",\"state\":\"down\"}\n", tun.c_str());
@@ -77,7 +77,8 @@ int show_status(const std::string& socket, bool json, const std::string& tun) {
 
 /// Returns once everything is as it was: the client's lock is free then.
 int disconnect(const std::string& socket, const std::string& tun) {
-  const auto answer = io::control_request(socket, control_request_line(ControlCommand::disconnect), kControlTimeout);
+  const auto answer =
+      io::control_request(socket, control_request_line({ControlCommand::disconnect, {}}), kControlTimeout);
   if (!answer) {
     if (answer.error().code == io::ControlErrc::not_running) {
       return complain({"no client is running for " + tun}, ExitStatus::failure);
@@ -94,6 +95,20 @@ int disconnect(const std::string& socket, const std::string& tun) {
                   ExitStatus::failure);
 }
 
+/// Asks for a move; whether it came about is seen in the output of `connect`, and in the status.
+int use(const std::string& socket, const std::string& tun, const std::string& transport) {
+  const auto answer =
+      io::control_request(socket, control_request_line({ControlCommand::use, transport}), kControlTimeout);
+  if (!answer) {
+    if (answer.error().code == io::ControlErrc::not_running) {
+      return complain({"no client is running for " + tun}, ExitStatus::failure);
+    }
+    return complain(answer.error().user, ExitStatus::failure);
+  }
+  if (const auto error = control_error(*answer)) return complain({*error}, ExitStatus::failure);
+  return static_cast<int>(ExitStatus::success);
+}
+
 }  // namespace
 
 int run(int argc, char** argv) {
@@ -107,13 +122,14 @@ int run(int argc, char** argv) {
   connecting->add_option("--profile", options.profile, "Profile that `switchback-headend user add` wrote")
       ->required()
       ->type_name("FILE.toml");
-  connecting->add_option("--transport", options.transport, "auto, udp, esp, ctcp, tcp or tls; this version carries udp")
+  connecting
+      ->add_option("--transport", options.transport, "auto (the best that works), or only udp, esp, ctcp, tcp or tls")
       ->capture_default_str()
       ->type_name("NAME");
-  connecting->add_option("--order", options.order, "Transports to try, best first; this version carries udp")
+  connecting->add_option("--order", options.order, "Transports to try, best first [the profile's]")
       ->delimiter(',')
       ->type_name("A,B,…");
-  connecting->add_option("--ctcp-mode", options.ctcp_mode, "resilient or classic; not in this version")
+  connecting->add_option("--ctcp-mode", options.ctcp_mode, "How ctcp is spoken: resilient or classic [the profile's]")
       ->type_name("MODE");
   connecting->add_option("--tun", options.tun, "Name of the tunnel interface")
       ->capture_default_str()
@@ -147,6 +163,10 @@ int run(int argc, char** argv) {
   asking->add_flag("--json", json, "As one line of JSON");
   auto* ending = app.add_subcommand("disconnect", "Take a running client's tunnel down, and wait until it is");
   add_target(ending);
+  auto* using_ = app.add_subcommand("use", "Move a running client's session to another transport, without a break");
+  std::string transport;
+  using_->add_option("transport", transport, "udp, esp, ctcp, tcp or tls")->required()->type_name("TRANSPORT");
+  add_target(using_);
 
   try {
     app.parse(argc, argv);
@@ -157,6 +177,7 @@ int run(int argc, char** argv) {
   if (connecting->parsed()) return connect(options);
   if (const auto valid = check_tun_name(tun); !valid) return complain(valid.error(), ExitStatus::usage);
   if (asking->parsed()) return show_status(socket_of(socket, tun), json, tun);
+  if (using_->parsed()) return use(socket_of(socket, tun), tun, transport);
   return disconnect(socket_of(socket, tun), tun);
 }
 

@@ -40,16 +40,16 @@ struct FamilyPlan {
   void add_rules(const std::set<std::uint8_t, std::greater<>>& lengths) const {
     const auto& numbers = request.numbers;
     auto priority = numbers.priority;
-    if (request.headend.family() == family) {
-      for (const auto port : {request.nat_t_port, request.ike_port}) {
-        io::Rule bypass;
-        bypass.family = family;
-        bypass.priority = priority++;
-        bypass.to = IpPrefix::host(request.headend);
-        bypass.ip_protocol = IPPROTO_UDP;
-        bypass.destination_port = port;
-        plan.rules.push_back(bypass);
-      }
+    std::size_t flows = 0;
+    for (const auto& flow : request.outer) {
+      if (flow.headend.family() != family || flows++ == kMaxOuterFlows) continue;
+      io::Rule bypass;
+      bypass.family = family;
+      bypass.priority = priority++;
+      bypass.to = IpPrefix::host(flow.headend);
+      bypass.ip_protocol = flow.protocol;
+      bypass.destination_port = flow.port;
+      plan.rules.push_back(bypass);
     }
     for (const auto length : lengths) {
       io::Rule main;

@@ -24,14 +24,23 @@ inline constexpr std::uint32_t kPrioritySpan = 300;
 /// The first numbers that none of the host's rules uses. @param rules  those of both families
 [[nodiscard]] PolicyNumbers choose_numbers(const std::vector<io::Rule>& rules);
 
+/// What the headend's answers look like to a lookup of routes.
+struct OuterFlow {
+  IpAddress headend;
+  std::uint8_t protocol = 0;
+  std::uint16_t port = 0;  // of the headend; 0: the protocol has none
+  friend bool operator==(const OuterFlow&, const OuterFlow&) = default;
+};
+/// Most flows of one family that get a rule.
+inline constexpr std::size_t kMaxOuterFlows = 32;
+
 struct RouteRequest {
   unsigned ifindex = 0;                 // of the TUN
   std::vector<IpPrefix> addresses;      // the tunnel's; assigned as host addresses whatever their length
   std::vector<IpPrefix> routes;         // what goes into the tunnel
   std::vector<IpAddress> name_servers;  // go through the tunnel where it can carry them
   std::vector<IpPrefix> reachable;      // what the Child SA's selectors admit
-  IpAddress headend;                    // outer address
-  std::uint16_t ike_port = 500, nat_t_port = 4500;
+  std::vector<OuterFlow> outer;         // what carries the tunnel
   PolicyNumbers numbers;
   bool block_leaks = true;
 };
@@ -52,7 +61,7 @@ struct RoutePlan {
 /// whatever the host's routes say at any time, without a host route that could go stale.
 ///
 /// Answers of the headend must pass a strict reverse path filter (rp_filter = 1), which looks up the headend's address
-/// without the mark: rules for exactly the headend's UDP ports send that lookup to the main table.
+/// without the mark: rules for exactly the headend's ports and protocols send that lookup to the main table.
 [[nodiscard]] RoutePlan plan_routes(const RouteRequest& request);
 
 struct AddAddress {

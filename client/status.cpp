@@ -1,6 +1,7 @@
 #include "client/status.h"
 
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <ctime>
 #include <nlohmann/json.hpp>
@@ -50,6 +51,80 @@ std::string joined(const Json& object, const char* key) {
   return out;
 }
 
+/// Native ESP has no ports.
+std::string plain(const Endpoint& endpoint) {
+  return endpoint.port == 0 ? endpoint.address.to_string() : endpoint.to_string();
+}
+
+Json null_if_empty(const std::string& text) { return text.empty() ? Json() : Json(text); }
+
+/// Three digits behind the point are all that is measured.
+Json rounded(double value) { return std::round(value * 1000) / 1000; }
+Json rounded(const std::optional<double>& value) { return value ? rounded(*value) : Json(); }
+
+Json to_json(const PathView& path) {
+  Json signals = Json::object();
+  for (const auto& [name, count] : path.signals) signals[name] = count;
+  return {{"id", path.id},
+          {"transport", path.transport},
+          {"family", path.family},
+          {"state", path.state},
+          {"role", path.role},
+          {"local", null_if_empty(path.local)},
+          {"remote", null_if_empty(path.remote)},
+          {"rtt_ms", path.measured ? rounded(path.rtt_ms) : Json()},
+          {"rtt_variation_ms", path.measured ? rounded(path.rtt_variation_ms) : Json()},
+          {"loss_out", rounded(path.loss_out)},
+          {"loss_in", rounded(path.loss_in)},
+          {"goodput_out", std::round(path.goodput_out)},
+          {"goodput_in", std::round(path.goodput_in)},
+          {"outer_mtu", path.outer_mtu == 0 ? Json() : Json(path.outer_mtu)},
+          {"pmtu_state", null_if_empty(path.pmtu_state)},
+          {"probes", path.probes},
+          {"answers", path.answers},
+          {"sent_packets", path.sent_packets},
+          {"received_packets", path.received_packets},
+          {"received_octets", path.received_octets},
+          {"signals", std::move(signals)}};
+}
+
+Json to_json(const PathEventView& event) {
+  return {{"at", iso_time(event.at)},
+          {"event", event.kind},
+          {"transport", null_if_empty(event.transport)},
+          {"family", null_if_empty(event.family)},
+          {"from", null_if_empty(event.from)},
+          {"signal", null_if_empty(event.signal)},
+          {"reason", null_if_empty(event.reason)},
+          {"text", event.text}};
+}
+
+/// Of the path in use, "12 ms, loss 0 % out, 1 % in": what is known of it.
+std::string figures(const Json& status) {
+  std::string out;
+  const auto add = [&](const std::string& part) { out += (out.empty() ? "" : ", ") + part; };
+  const auto number = [&](const char* key) -> std::optional<double> {
+    const auto found = status.find(key);
+    if (found == status.end() || !found->is_number()) return std::nullopt;
+    return found->get<double>();
+  };
+  std::array<char, 64> text{};
+  if (const auto rtt = number("rtt_ms")) {
+    std::snprintf(text.data(), text.size(), "rtt %.1f ms", *rtt);
+    add(text.data());
+  }
+  const auto loss_out = number("loss_out"), loss_in = number("loss_in");
+  if (loss_out) {
+    std::snprintf(text.data(), text.size(), "loss out %.1f %%", *loss_out * 100);
+    add(text.data());
+  }
+  if (loss_in) {
+    std::snprintf(text.data(), text.size(), "loss in %.1f %%", *loss_in * 100);
+    add(text.data());
+  }
+  return out.empty() ? "-" : out;
+}
+
 }  // namespace
 
 std::string to_json(const StatusView& s) {
@@ -76,10 +151,10 @@ std::string to_json(const StatusView& s) {
            {"profile", s.profile},
            {"tun", s.tun},
            {"state", s.state},
-           {"transport", s.transport},
+           {"transport", null_if_empty(s.transport)},
            {"headend", s.headend},
-           {"local", s.path.local.address.empty() ? Json() : Json(s.path.local.to_string())},
-           {"remote", s.path.remote.address.empty() ? Json() : Json(s.path.remote.to_string())},
+           {"local", s.path.local.address.empty() ? Json() : Json(plain(s.path.local))},
+           {"remote", s.path.remote.address.empty() ? Json() : Json(plain(s.path.remote))},
            {"addresses", texts(s.addresses)},
            {"routes", texts(s.routes)},
            {"dns", texts(s.dns)},
@@ -101,6 +176,26 @@ std::string to_json(const StatusView& s) {
            {"forged", s.esp_forged},
            {"too_big", s.too_big},
            {"children", std::move(children)}};
+  const PathView* in_use = nullptr;
+  Json paths = Json::array(), events = Json::array(), left_out = Json::array();
+  for (const auto& path : s.paths) {
+    if (path.role == "in_use") in_use = &path;
+    paths.push_back(to_json(path));
+  }
+  for (const auto& event : s.events) events.push_back(to_json(event));
+  for (const auto& [transport, why] : s.left_out) left_out.push_back({{"transport", transport}, {"reason", why}});
+  const auto now = in_use == nullptr ? Json::object() : to_json(*in_use);
+  out["path_state"] = s.path_state;
+  for (const auto* key : {"rtt_ms", "loss_out", "loss_in", "goodput_out", "goodput_in", "outer_mtu"}) {
+    out[key] = now.contains(key) ? now[key] : Json();
+  }
+  out["order"] = s.order;
+  out["forced"] = null_if_empty(s.forced);
+  out["left_out"] = std::move(left_out);
+  out["standard_peer"] = s.standard_peer;
+  out["moves"] = s.moves;
+  out["paths"] = std::move(paths);
+  out["events"] = std::move(events);
   if (s.blocked_v4) out["blocked_families"].push_back("ipv4");
   if (s.blocked_v6) out["blocked_families"].push_back("ipv6");
   return to_line(out);
@@ -119,6 +214,10 @@ std::string render_status(std::string_view answer) {
   row("tunnel", text_of(status, "tun") + ", " + text_of(status, "state"));
   row("headend", text_of(status, "headend") + " at " + text_of(status, "remote"));
   row("transport", text_of(status, "transport") + " from " + text_of(status, "local"));
+  row("path", text_of(status, "path_state") + ", " + figures(status) + ", " + text_of(status, "moves") + " moves");
+  if (const auto left = status.find("left_out"); left != status.end() && left->is_array()) {
+    for (const auto& one : *left) row("left out", text_of(one, "transport") + ": " + text_of(one, "reason"));
+  }
   row("addresses", joined(status, "addresses"));
   row("routes", joined(status, "routes"));
   if (const auto blocked = joined(status, "blocked_families"); blocked != "-") row("blocked", blocked);
@@ -132,20 +231,36 @@ std::string render_status(std::string_view answer) {
   return out;
 }
 
-ControlCommand parse_control_request(std::string_view line) {
+ControlRequest parse_control_request(std::string_view line) {
   const auto request = Json::parse(line, nullptr, false);
-  if (request.is_discarded() || !request.is_object()) return ControlCommand::unknown;
-  const auto found = request.find("command");
-  if (found == request.end() || !found->is_string()) return ControlCommand::unknown;
-  const auto command = found->get<std::string>();
-  if (command == "status") return ControlCommand::status;
-  if (command == "disconnect") return ControlCommand::disconnect;
-  return ControlCommand::unknown;
+  if (request.is_discarded() || !request.is_object()) return {};
+  const auto text = [&](const char* key) {
+    const auto found = request.find(key);
+    return found != request.end() && found->is_string() ? found->get<std::string>() : std::string{};
+  };
+  const auto command = text("command");
+  if (command == "status") return {ControlCommand::status, {}};
+  if (command == "disconnect") return {ControlCommand::disconnect, {}};
+  if (command == "use") return {ControlCommand::use, text("transport")};
+  return {};
 }
 
-std::string control_request_line(ControlCommand command) {
-  return to_line({{"command", command == ControlCommand::status ? "status" : "disconnect"}});
+std::string control_request_line(const ControlRequest& request) {
+  switch (request.command) {
+    case ControlCommand::use: return to_line({{"command", "use"}, {"transport", request.transport}});
+    case ControlCommand::disconnect: return to_line({{"command", "disconnect"}});
+    default: return to_line({{"command", "status"}});
+  }
 }
+
+std::optional<std::string> control_error(std::string_view answer) {
+  const auto parsed = Json::parse(answer, nullptr, false);
+  if (parsed.is_discarded() || !parsed.is_object()) return "the answer is not JSON";
+  const auto error = parsed.find("error");
+  if (error == parsed.end() || !error->is_string()) return std::nullopt;
+  return error->get<std::string>();
+}
+
 std::string control_ok() { return to_line({{"ok", true}}); }
 std::string control_refusal(std::string_view why) { return to_line({{"ok", false}, {"error", why}}); }
 

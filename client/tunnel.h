@@ -9,9 +9,12 @@
 #include "client/dns.h"
 #include "client/instance_lock.h"
 #include "client/routes.h"
+#include "client/targets.h"
+#include "client/transport_setup.h"
 #include "client/undo_journal.h"
 #include "common/io/netlink.h"
 #include "common/io/tun_device.h"
+#include "common/path/types.h"
 #include "transports/dataplane/dataplane.h"
 
 namespace switchback::client {
@@ -43,15 +46,27 @@ class Tunnel {
   [[nodiscard]] std::uint16_t mtu() const noexcept { return mtu_; }
   /// Largest inner packet for the path of the last call of up() or follow_path(): ChildSa::inner_mtu.
   [[nodiscard]] std::uint16_t path_inner_mtu() const noexcept { return path_inner_mtu_; }
-  static constexpr transports::TransportId kUdp = 0;
+  /// Transports that were asked for and could not be opened on this host.
+  [[nodiscard]] const std::vector<LeftOut>& left_out() const noexcept { return left_out_; }
 
-  /// From where this host would send to `remote` now. Errors: no route, or none of our sockets is of that family.
-  [[nodiscard]] Result<AddressPair> path_to(const Endpoint& remote) const;
+  /// From which address this host would send there now. Errors: no route, or an empty address.
+  [[nodiscard]] Result<IpAddress> source_for(const IpAddress& remote) const;
+  /// The same with the port of the `udp` transport. Errors: also if it has no socket of that family.
+  [[nodiscard]] Result<AddressPair> udp_path(const Endpoint& remote) const;
+  /// The largest IP packet that the way to this address begins with, in octets.
+  [[nodiscard]] std::uint16_t interface_mtu(const IpAddress& remote) const;
+  /// Tells the network apart by which this host would send there; 0 if it would not.
+  [[nodiscard]] path::NetworkId network_to(const IpAddress& remote) const;
 
   /// Assigns and routes; changes only what differs from before. An error of DNS is logged, one of routes returned.
-  [[nodiscard]] Result<void, UserError> up(const TunnelSettings& settings, const AddressPair& path);
-  /// The session uses another path now: MTU and the rules for the headend's answers follow.
-  void follow_path(const AddressPair& path);
+  /// @param path  of data; its transport's overhead counts
+  [[nodiscard]] Result<void, UserError> up(const TunnelSettings& settings, const AddressPair& path,
+                                           const TransportPorts& ports, std::span<const IpAddress> headends);
+  /// Data uses another path now: MTU and the rules for the headend's answers follow.
+  /// @param path_mtu  what is known of it; absent: it is the interface's
+  void follow_path(const AddressPair& path, std::optional<std::uint16_t> path_mtu);
+  /// The same path takes other sizes. Absent: the interface's.
+  void set_path_mtu(std::optional<std::uint16_t> path_mtu);
   /// ICMP said that the path takes less. Kept until the next path.
   void lower_path_mtu(unsigned mtu);
   /// Routes, DNS and addresses as they were; the TUN stays, down.
@@ -59,7 +74,8 @@ class Tunnel {
 
  private:
   Tunnel(const Config& config, InstanceLock lock, io::Netlink netlink, UndoJournal journal);
-  void set_mtu(const AddressPair& path);
+  void set_mtu();
+  [[nodiscard]] Result<void, UserError> apply_routes();
 
   const Config& config_;
   InstanceLock lock_;
@@ -71,10 +87,13 @@ class Tunnel {
   std::unique_ptr<transports::DataPlane> data_;  // holds the TUN's queues
   std::unique_ptr<Routes> routes_;
   std::unique_ptr<Dns> dns_;
+  std::vector<LeftOut> left_out_;
   TunnelSettings settings_;
-  IpAddress headend_;
+  TransportPorts ports_;
+  std::vector<IpAddress> headends_;  // at most one of each family
+  std::optional<std::uint16_t> path_mtu_;
   unsigned icmp_mtu_ = 0;  // 0: none was told
-  AddressPair path_;
+  AddressPair path_;       // of data
   std::uint16_t mtu_ = 0, path_inner_mtu_ = 0;
 };
 

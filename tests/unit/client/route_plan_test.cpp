@@ -9,6 +9,8 @@ namespace {
 IpPrefix prefix(std::string_view text) { return *IpPrefix::parse(text); }
 IpAddress address(std::string_view text) { return *IpAddress::parse(text); }
 
+std::vector<OuterFlow> udp_to(const IpAddress& headend) { return {{headend, 17, 4500}, {headend, 17, 500}}; }
+
 constexpr PolicyNumbers kNumbers{52000, 52001, 20000};
 
 RouteRequest request(std::vector<IpPrefix> routes) {
@@ -16,7 +18,7 @@ RouteRequest request(std::vector<IpPrefix> routes) {
   r.ifindex = 7;
   r.addresses = {prefix("10.99.0.2/32"), prefix("fd00::2/64")};
   r.routes = std::move(routes);
-  r.headend = address("192.0.2.1");
+  r.outer = udp_to(address("192.0.2.1"));
   r.numbers = kNumbers;
   return r;
 }
@@ -81,7 +83,7 @@ TEST_CASE("a full tunnel takes everything but the local network and its own pack
 
 TEST_CASE("a full tunnel is the rule pair that wg-quick made known", "[routes]") {
   auto r = request({prefix("0.0.0.0/0")});
-  r.headend = address("2001:db8::1");  // of the other family: no rules for its answers here
+  r.outer = udp_to(address("2001:db8::1"));  // of the other family: no rules for its answers here
   r.addresses = {prefix("10.99.0.2/32")};
   r.block_leaks = false;
   const auto plan = plan_routes(r);
@@ -224,7 +226,7 @@ TEST_CASE("the rules of all prefix lengths fit the span of priorities", "[routes
                       static_cast<std::uint8_t>(length)});
   }
   auto r = request(routes);
-  r.headend = address("2001:db8::1");
+  r.outer = udp_to(address("2001:db8::1"));
   for (const auto& rule : plan_routes(r).rules) CHECK(rule.priority < kNumbers.priority + kPrioritySpan);
 }
 
