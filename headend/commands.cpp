@@ -1,5 +1,6 @@
 #include "headend/commands.h"
 
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
 #include <algorithm>
@@ -48,6 +49,14 @@ Result<int, UserError> ask(const std::string& directory, const std::string& requ
   if (!parsed.ok) return fail_user("the headend refused: " + parsed.error);
   print(render(*answer));
   return 0;
+}
+
+/// Every connection of tcp and tls is a descriptor, and the usual soft limit is 1024.
+void allow_many_descriptors() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 std::string render_ended(std::string_view answer) {
@@ -120,6 +129,7 @@ Result<int, UserError> command_user_remove(const std::string& directory, const s
 Result<int, UserError> command_run(const std::string& directory, const RunOptions& options) {
   SB_TRY(auto config, load_config(directory));
   std::signal(SIGPIPE, SIG_IGN);  // whoever reads our output may go away
+  allow_many_descriptors();
   io::EventLoop loop;
   SB_TRY(const auto server, Server::create(loop, std::move(config), options));
 

@@ -64,12 +64,16 @@ Json move_json(const MoveView& move) {
           {"left_loss_out", share(move.loss_out)}};
 }
 
-Json session_json(const SessionView& session) {
+/// @param most_moves  the newest so many are told
+Json session_json(const SessionView& session, std::size_t most_moves) {
   Json addresses = Json::array();
   for (const auto& address : session.addresses) addresses.push_back(address.to_string());
   Json paths = Json::array(), moves = Json::array();
   for (const auto& path : session.paths) paths.push_back(path_json(path));
-  for (const auto& move : session.moves) moves.push_back(move_json(move));
+  for (std::size_t i = session.moves.size() - std::min(session.moves.size(), most_moves); i < session.moves.size();
+       ++i) {
+    moves.push_back(move_json(session.moves[i]));
+  }
   return {{"id", session.id},
           {"user", session.user},
           {"identity", session.identity},
@@ -97,7 +101,10 @@ Json session_json(const SessionView& session) {
 
 std::string answer_sessions(const std::vector<SessionView>& sessions) {
   Json list = Json::array();
-  for (const auto& session : sessions) list.push_back(session_json(session));
+  // An answer has a longest length: of many sessions only the newest moves are told.
+  constexpr std::size_t kMoves = 100, kMovesOfAll = 20'000;
+  const auto most = std::clamp<std::size_t>(kMovesOfAll / std::max<std::size_t>(sessions.size(), 1), 1, kMoves);
+  for (const auto& session : sessions) list.push_back(session_json(session, most));
   return to_line({{"ok", true}, {"sessions", std::move(list)}});
 }
 

@@ -81,7 +81,7 @@ Result<int, UserError> run_kick(const Arguments& arguments) {
 }
 
 int dispatch(int argc, char** argv) {
-  CLI::App app{"Switchback headend: accepts IPsec VPN clients (IKEv2, ESP) on UDP 500 and 4500"};
+  CLI::App app{"Switchback headend: accepts IPsec VPN clients over UDP, ESP, cTCP, TCP and TLS"};
   app.require_subcommand(1);
   app.set_version_flag("--version", SB_VERSION, "Print the version");
   app.get_formatter()->column_width(34);

@@ -24,6 +24,14 @@ class FakeHeadend final : public ControlBackend {
     view.forwarding = true;
     view.nat = "owned";
     view.counters = {{"ike_received", 7}};
+    TransportView udp, tls;
+    udp.name = "udp";
+    udp.listening = view.listening;
+    udp.sessions = 1;
+    udp.counters = {{"sent_packets", 11}};
+    tls.name = "tls";
+    tls.failure = "tls: Bad file descriptor";
+    view.transports = {udp, tls};
     return view;
   }
   std::vector<SessionView> sessions() const override {
@@ -39,6 +47,32 @@ class FakeHeadend final : public ControlBackend {
     view.idle = std::chrono::seconds{5};
     view.in_octets = 3 * 1024 * 1024;
     view.esp_suite = "aes128gcm16-esn";
+    view.ike_path = view.path;
+    view.in_band = true;
+    PathView used, other;
+    used.path = view.path;
+    used.transport = "udp";
+    used.state = "in_use";
+    used.srtt = std::chrono::microseconds{12345};
+    used.loss_in = 0.0125;
+    used.mtu = 1400;
+    used.mtu_found = true;
+    used.signals = {{"unreachable", 2}};
+    other.path = {{*IpAddress::parse("192.0.2.1"), 443}, {*IpAddress::parse("198.51.100.7"), 50000}};
+    other.transport = "tls";
+    other.state = "standby";
+    view.paths = {other, used};
+    MoveView first, second;
+    first.at = second.at = WallTime{std::chrono::seconds{1'700'000'000}};
+    first.to = second.from.emplace(other.path);
+    second.to = view.path;
+    first.to_transport = second.from_transport = "tls";
+    second.to_transport = "udp";
+    first.cause = "established";
+    second.cause = "claimed";
+    second.loss_out = 1;
+    view.moves = {first, second};
+    view.moved = 7;
     return {view};
   }
   std::size_t kick(const KickTarget& target) override {
@@ -65,6 +99,12 @@ TEST_CASE("status is answered with everything in one line", "[headend][control]"
   CHECK(answer["listening"][0] == "192.0.2.1:500");
   CHECK(answer["pools"][0]["in_use"] == 1);
   CHECK(answer["counters"]["ike_received"] == 7);
+  CHECK(answer["transports"]["udp"]["state"] == "listening");
+  CHECK(answer["transports"]["udp"]["listening"][0] == "192.0.2.1:500");
+  CHECK(answer["transports"]["udp"]["sessions"] == 1);
+  CHECK(answer["transports"]["udp"]["counters"]["sent_packets"] == 11);
+  CHECK(answer["transports"]["tls"]["state"] == "failed");
+  CHECK(render_status(line).find("FAILED: tls: Bad file descriptor") != std::string::npos);
   CHECK(render_status(line).find("10.99.0.0/16: 1 of 65533 in use, 3 reserved") != std::string::npos);
 }
 
@@ -79,7 +119,26 @@ TEST_CASE("sessions are listed, whatever octets a peer calls itself", "[headend]
   CHECK(session["addresses"] == Json::array({"10.99.0.2", "fd00::2"}));
   CHECK(session["since"] == "2023-11-14T22:13:20Z");
   CHECK(session["idle_seconds"] == 5);
+  CHECK(session["in_band"] == true);
+  CHECK(session["ike_remote"] == "198.51.100.7:40000");
+  CHECK(session["paths"][0]["state"] == "standby");
+  CHECK(session["paths"][0]["rtt_ms"].is_null());
+  CHECK(session["paths"][1]["state"] == "in_use");
+  CHECK(session["paths"][1]["rtt_ms"] == Approx(12.345));
+  CHECK(session["paths"][1]["loss_in"] == Approx(0.0125));
+  CHECK(session["paths"][1]["loss_out"].is_null());
+  CHECK(session["paths"][1]["mtu"] == 1400);
+  CHECK(session["paths"][1]["signals"] == Json{{"unreachable", 2}});
+  CHECK(session["moved"] == 7);
+  CHECK(session["moves"][0]["from"].is_null());
+  CHECK(session["moves"][1]["from_transport"] == "tls");
+  CHECK(session["moves"][1]["to"] == "198.51.100.7:40000");
+  CHECK(session["moves"][1]["cause"] == "claimed");
+  CHECK(session["moves"][1]["left_loss_out"] == 1);
   const auto table = render_sessions(line);
+  CHECK(table.find("12.3 ms") != std::string::npos);
+  CHECK(table.find("1.2%/-") != std::string::npos);
+  CHECK(table.find("from tls 198.51.100.7:50000 to udp 198.51.100.7:40000 (claimed, move 7)") != std::string::npos);
   CHECK(table.find("alice") != std::string::npos);
   CHECK(table.find("3.0 MiB") != std::string::npos);
   CHECK(render_sessions(R"({"ok":true,"sessions":[]})") == "no sessions\n");

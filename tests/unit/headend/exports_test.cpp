@@ -144,6 +144,7 @@ TEST_CASE("the profile is what the client reads, and only its owner may", "[head
   CHECK(profile->name == "alice");
   CHECK(profile->headend.addresses == headend.config.addresses);
   CHECK(profile->headend.identity == "vpn.example.org");
+  CHECK(profile->transports == profile::Transports{});  // the headend's defaults are the client's
   CHECK(profile->authentication.identity == "alice");
   const auto certificate = crypto::Certificate::parse_pem(profile->authentication.certificate, "profile").value();
   const auto& fingerprint = certificate.front().fingerprint();

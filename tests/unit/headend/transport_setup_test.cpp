@@ -111,3 +111,22 @@ TEST_CASE("a TCP port that another program has is told with the key that moves i
   CHECK(has(error("tcp"), "transports.tcp_port: "));
   CHECK(has(error("ctcp"), "transports.ctcp_ports: "));
 }
+
+TEST_CASE("clients are offered what is on, in the headend's order", "[headend][transports]") {
+  Config config;
+  config.nat_t_port = 4501;
+  config.transports.enabled = {"tls", "udp", "esp", "ctcp"};
+  config.transports.ctcp_ports = {10000, 80};
+  config.transports.ctcp_modes = {"resilient"};
+  const auto offer = path::parse_offer(path::build_offer(make_offer(config))).value();
+  using path::TransportKind;
+  CHECK(offer.kinds() == std::vector{TransportKind::tls, TransportKind::udp, TransportKind::esp, TransportKind::ctcp});
+  REQUIRE(offer.transports.size() == 5);
+  CHECK(offer.find(TransportKind::tls)->port == 443);
+  CHECK(offer.find(TransportKind::udp)->port == 4501);
+  CHECK(offer.find(TransportKind::esp)->port == 0);
+  CHECK(offer.find(TransportKind::ctcp)->resilient);
+  CHECK_FALSE(offer.find(TransportKind::ctcp)->classic);
+  CHECK(offer.find(TransportKind::tcp) == nullptr);
+  CHECK(offer.control_version == path::kControlVersion);
+}
