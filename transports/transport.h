@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -11,8 +12,11 @@
 
 #include "common/base/ip_address.h"
 #include "common/base/result.h"
+#include "common/base/secret.h"
+#include "common/base/strong.h"
 #include "common/base/time.h"
 #include "common/packet/packet.h"
+#include "common/path/stall.h"
 
 namespace switchback::packet {
 class PacketPool;
@@ -20,8 +24,14 @@ class PacketPool;
 
 namespace switchback::transports {
 
-/// Which of its transports a DataPlane means: the index into DataPlaneConfig::transports.
+/// Which transport: AddressPair::transport of every path that runs over it. Both programs number them alike.
 using TransportId = std::uint8_t;
+inline constexpr TransportId kUdpTransport = 0, kEspTransport = 1, kCtcpTransport = 2, kTlsTransport = 3,
+                             kTcpTransport = 4;
+inline constexpr std::size_t kTransportIds = 5;
+/// The id of a name; nothing for an unknown one.
+[[nodiscard]] std::optional<TransportId> transport_id(std::string_view name) noexcept;
+[[nodiscard]] std::string_view transport_name(TransportId id) noexcept;
 
 struct TransportTraits {
   std::string_view name;
@@ -36,11 +46,27 @@ struct TransportTraits {
 struct PathReport {
   enum class Kind : std::uint8_t {
     unreachable,  // ICMP: no listener, host or network at `path.remote`
-    mtu           // the path takes outer IP packets of at most `mtu` octets
+    mtu,          // the path takes outer IP packets of at most `mtu` octets
+    opened,       // open_path() `request` succeeded; `path` has the local port that was chosen
+    failed,       // open_path() `request` did not succeed; `detail` says why
+    closed,       // the path is gone and was not closed from here; `detail` says why
+    signal        // `signal` was noticed `count` times since the last report of it
   };
   Kind kind = Kind::unreachable;
   AddressPair path;
   std::uint32_t mtu = 0;
+  std::uint64_t request = 0;
+  path::Signal signal = path::Signal::reset;
+  std::uint32_t count = 0;
+  std::string detail{};
+};
+
+/// A path to be opened by the client.
+struct PathRequest {
+  std::uint64_t id = 0;  // comes back in the report
+  IpAddress local;       // to send from
+  Endpoint remote;
+  bool classic = false;  // ctcp: the original's format rather than the resilient stream
 };
 
 /// Plain counts since the start; read by the owning thread only.
@@ -81,6 +107,15 @@ class Transport {
   /// The next thing learnt about a path, until there is none. Bounded inside.
   [[nodiscard]] virtual std::optional<PathReport> poll_report() = 0;
 
+  /// Starts to open a path; `opened` or `failed` is reported, never from within this call's caller's receive(). A
+  /// datagram transport has nothing to do but to choose its socket.
+  virtual void open_path(const PathRequest& request, Instant now) = 0;
+  /// Lets go of a path from either end, after what was sent on it; unknown paths are ignored. Nothing is reported.
+  virtual void close_path(const AddressPair& path, Instant now) = 0;
+  /// A session that has proven itself receives on these SPIs by `path`; none: not any more. Connections without such a
+  /// session live only some seconds, and the SPIs are what a stream's framing is found again by.
+  virtual void set_inbound_spis(const AddressPair& path, std::span<const Spi> spis) = 0;
+
   [[nodiscard]] virtual std::optional<Instant> next_deadline() const = 0;
   virtual void handle_deadline(Instant now) = 0;
 
@@ -98,11 +133,25 @@ class Transport {
   Transport() = default;
 };
 
+/// What a peer sees that does not speak our protocol inside TLS. With neither: a plain "It works" page.
+struct Decoy {
+  std::string page_file;              // served as text/html for /
+  std::optional<Endpoint> upstream;   // an HTTP server that gets the decrypted stream instead
+};
+
+/// Of `tls`. A headend needs chain and key; the client takes what it is shown, since IKE inside proves the headend.
+struct TlsConfig {
+  std::string certificate_chain;  // PEM
+  Secret private_key;             // PEM
+  std::string server_name;        // client: SNI; empty or an address: none is sent
+  Decoy decoy;
+};
+
 /// What a transport is made from; the fields that a transport has no use for are ignored.
 struct TransportConfig {
   std::string name = "udp";
-  /// Local endpoints to open. Headend: every listen address with the IKE and with the NAT-T port. Client: one for each
-  /// family with port 0 and the unspecified address (or the one of --local).
+  /// Local endpoints to open. Headend: every listen address with each port (`udp`: the IKE and the NAT-T port; `esp`:
+  /// port 0). Client: one for each family with port 0 and the unspecified address (or the one of --local).
   std::vector<Endpoint> local;
   /// True for the headend. It decides whose port of a path is compared with `ike_port`.
   bool headend = false;
@@ -116,6 +165,14 @@ struct TransportConfig {
   bool offload = true;
   /// Socket buffers in octets.
   std::size_t socket_buffer = std::size_t{4} << 20U;
+
+  /// Connections of a headend: of all peers, of one address (IPv6: one /64), and how long one may stay without a proven
+  /// session.
+  std::size_t max_connections = 16384, max_connections_per_address = 256;
+  Duration unproven_lifetime = std::chrono::seconds{30};
+  /// `ctcp` of a headend: which of its modes are served.
+  bool ctcp_resilient = true, ctcp_classic = true;
+  std::shared_ptr<const TlsConfig> tls;
 };
 
 }  // namespace switchback::transports

@@ -173,3 +173,8 @@ Endpoint Endpoint::from_sockaddr(const sockaddr_storage& in) noexcept {
 std::size_t std::hash<switchback::IpAddress>::operator()(const switchback::IpAddress& address) const noexcept {
   return std::hash<std::string_view>{}(switchback::as_text(address.bytes()));
 }
+
+std::size_t std::hash<switchback::AddressPair>::operator()(const switchback::AddressPair& path) const noexcept {
+  const std::hash<switchback::Endpoint> of_end;
+  return (of_end(path.local) * 31 + of_end(path.remote)) * 31 + path.transport;
+}

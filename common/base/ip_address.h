@@ -81,9 +81,11 @@ struct Endpoint {
   friend constexpr auto operator<=>(const Endpoint&, const Endpoint&) = default;
 };
 
-/// Both ends of an outer flow, as seen from here.
+/// Both ends of an outer flow, as seen from here, and what carries it: a path, as DESIGN.md calls it.
 struct AddressPair {
   Endpoint local, remote;
+  /// Number of this host's transport, transports::TransportId; 0 where there is only one. Never on the wire.
+  std::uint8_t transport = 0;
   friend constexpr auto operator<=>(const AddressPair&, const AddressPair&) = default;
 };
 
@@ -92,6 +94,10 @@ struct AddressPair {
 template <>
 struct std::hash<switchback::IpAddress> {
   [[nodiscard]] std::size_t operator()(const switchback::IpAddress& address) const noexcept;
+};
+template <>
+struct std::hash<switchback::AddressPair> {
+  [[nodiscard]] std::size_t operator()(const switchback::AddressPair& path) const noexcept;
 };
 template <>
 struct std::hash<switchback::Endpoint> {

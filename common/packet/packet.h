@@ -36,6 +36,7 @@ class Packet {
   Packet() noexcept = default;
   Packet(Packet&& other) noexcept
       : kind{other.kind},
+        dont_fragment{other.dont_fragment},
         path{other.path},
         slab_{std::exchange(other.slab_, nullptr)},
         low_{other.low_},
@@ -46,6 +47,7 @@ class Packet {
     if (this == &other) return *this;
     reset();
     kind = other.kind;
+    dont_fragment = other.dont_fragment;
     path = other.path;
     slab_ = std::exchange(other.slab_, nullptr);
     low_ = other.low_;
@@ -116,6 +118,7 @@ class Packet {
   void reset() noexcept;
 
   PacketKind kind = PacketKind::inner;
+  bool dont_fragment = false;  // a path MTU probe: lost rather than cut where it does not fit
   AddressPair path;  // outer addresses: where it came from, or goes; empty for inner packets
 
  private:

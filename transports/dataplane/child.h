@@ -8,39 +8,32 @@
 
 namespace switchback::transports {
 
+struct CarriedSession;
+
 struct Child {
   explicit Child(ChildSa from)
       : session{from.session},
         remote{from.outbound.remote},
         inbound{std::move(from.inbound)},
         outbound{std::move(from.outbound)},
-        transport{from.transport},
-        path{from.path},
         replaces{from.replaces},
         inner_mtu{from.inner_mtu},
         nat_keepalive{from.nat_keepalive},
         activity{std::make_shared<ChildActivity>()} {}
 
   [[nodiscard]] Spi spi() const noexcept { return inbound.spi(); }
-  /// Where the peer sends from and to, as far as this path says: an unspecified local address is any.
-  [[nodiscard]] bool is_on_path(TransportId by, const AddressPair& seen) const noexcept {
-    return by == transport && seen.remote == path.remote &&
-           (path.local.address.empty() || path.local.address.is_unspecified() || seen.local == path.local);
-  }
 
   SessionTag session;
-  packet::TrafficSelectors remote;  // what the outbound table is made from
+  CarriedSession* carrier = nullptr;  // its session, while it is installed
+  packet::TrafficSelectors remote;    // what the outbound table is made from
   esp::InboundSa inbound;
   esp::OutboundSa outbound;
-  TransportId transport;
-  AddressPair path;
   std::optional<Spi> replaces;
   std::uint16_t inner_mtu;
   Duration nat_keepalive;
   std::shared_ptr<ChildActivity> activity;
   bool sending = false;   // in the outbound table
   bool received = false;  // an authentic packet came
-  Instant last_sent{};
   Instant last_moved_event{};
 };
 

@@ -25,13 +25,11 @@ esp::SaParams half(const ike::ChildInstalled& event, Spi spi, crypto::AeadKey& k
 
 }  // namespace
 
-ChildSa child_from_ike(ike::ChildInstalled& event, SessionTag session, TransportId transport, bool nat_keepalives,
-                       Instant now) {
+ChildSa child_from_ike(ike::ChildInstalled& event, SessionTag session, bool nat_keepalives, Instant now) {
   ChildSa child;
   child.session = session;
   child.inbound = half(event, event.inbound, event.inbound_key, now);
   child.outbound = half(event, event.outbound, event.outbound_key, now);
-  child.transport = transport;
   child.path = event.path;
   child.activation = event.use_outbound ? Activation::now : Activation::on_command;
   child.replaces = event.replaces;

@@ -9,7 +9,6 @@ namespace switchback::transports {
 /// Moves the keys out of `event`. The caller adds inner_mtu, installs the result before it sends another IKE message,
 /// and obeys OutboundSwitched by DataPlane::switch_outbound().
 /// @param nat_keepalives  hold the mappings of NATs and firewalls before this end open (RFC 3948 §4)
-[[nodiscard]] ChildSa child_from_ike(ike::ChildInstalled& event, SessionTag session, TransportId transport,
-                                     bool nat_keepalives, Instant now);
+[[nodiscard]] ChildSa child_from_ike(ike::ChildInstalled& event, SessionTag session, bool nat_keepalives, Instant now);
 
 }  // namespace switchback::transports

@@ -5,13 +5,15 @@
 #include <csignal>
 #include <thread>
 
+#include "transports/dataplane/path_book.h"
 #include "transports/dataplane/worker.h"
 
 namespace switchback::transports {
 
 struct DataPlane::Impl {
   Mailbox<DataPlaneEvent> events;
-  IkeBudget ike_budget;
+  EventBudgets budgets;
+  PathBook book;
   std::vector<std::unique_ptr<Worker>> workers;
   std::vector<std::thread> threads;
 
@@ -45,7 +47,7 @@ Result<std::unique_ptr<DataPlane>, UserError> DataPlane::create(DataPlaneConfig 
   if (config.tun.size() != 1) return fail_user("the data plane runs one worker: give it one TUN queue");
   auto impl = std::make_unique<Impl>();
   for (auto& queue : config.tun) {
-    SB_TRY(auto worker, Worker::create(config, std::move(queue), registry, impl->events, impl->ike_budget));
+    SB_TRY(auto worker, Worker::create(config, std::move(queue), registry, impl->events, impl->budgets));
     impl->workers.push_back(std::move(worker));
   }
   return std::unique_ptr<DataPlane>{new DataPlane{std::move(impl)}};
@@ -71,10 +73,12 @@ void DataPlane::stop() {
   impl_->threads.clear();
 }
 
+bool DataPlane::has(TransportId id) const noexcept { return impl_->workers.front()->has(id); }
+
 std::vector<Endpoint> DataPlane::local_endpoints(TransportId id) const {
   std::vector<Endpoint> endpoints;
   auto& worker = *impl_->workers.front();
-  if (id >= worker.transport_count()) return endpoints;
+  if (!worker.has(id)) return endpoints;
   impl_->call(worker, [&](Worker& w) { endpoints = w.transport(id).local_endpoints(); });
   return endpoints;
 }
@@ -86,7 +90,7 @@ const TransportTraits& DataPlane::traits(TransportId id) const {
 Result<void, UserError> DataPlane::rebind(TransportId id, std::vector<Endpoint> local) {
   Result<void, UserError> result;
   for (const auto& worker : impl_->workers) {
-    if (id >= worker->transport_count()) return fail_user("there is no such transport");
+    if (!worker->has(id)) return fail_user("this end does not run the transport " + std::string{transport_name(id)});
     impl_->call(*worker, [&](Worker& w) { result = w.transport(id).rebind(local); });
     if (!result) return result;
   }
@@ -97,10 +101,15 @@ ChildCounters DataPlane::install(ChildSa child) {
   if (child.inbound.installed == Instant{}) child.inbound.installed = monotonic_now();
   if (child.outbound.installed == Instant{}) child.outbound.installed = child.inbound.installed;
   const bool at_once = child.activation == Activation::now;
+  const auto session = child.session;
+  const auto path = child.path;
   auto made = std::make_unique<Child>(std::move(child));
   ChildCounters counters{made->inbound.counters(), made->outbound.counters(), made->activity};
   auto& worker = impl_->home_of(made->spi());
-  impl_->order(worker, command::Install{std::move(made), at_once});
+  auto place = impl_->book.install(session, path);
+  if (place.evicted) impl_->order_all(command::RemovePath{session, *place.evicted});
+  impl_->order(worker, command::Install{std::move(made), at_once, path, std::move(place.activity),
+                                        std::move(place.control_waiting)});
   return counters;
 }
 
@@ -108,18 +117,41 @@ void DataPlane::switch_outbound(Spi inbound) {
   impl_->order(impl_->home_of(inbound), command::SwitchOutbound{inbound});
 }
 void DataPlane::remove(Spi inbound) { impl_->order(impl_->home_of(inbound), command::Remove{inbound}); }
-void DataPlane::remove_session(SessionTag session) { impl_->order_all(command::RemoveSession{session}); }
-void DataPlane::move_path(SessionTag session, TransportId transport, AddressPair path) {
-  impl_->order_all(command::MovePath{session, transport, path});
+void DataPlane::remove_session(SessionTag session) {
+  impl_->book.remove_session(session);
+  impl_->order_all(command::RemoveSession{session});
 }
 void DataPlane::set_inner_mtu(SessionTag session, std::uint16_t inner_mtu) {
   impl_->order_all(command::SetInnerMtu{session, inner_mtu});
 }
-void DataPlane::send_ike(TransportId transport, AddressPair path, Bytes message) {
-  impl_->order(*impl_->workers.front(), command::SendIke{transport, path, std::move(message)});
+
+void DataPlane::open_path(TransportId transport, PathRequest request) {
+  impl_->order(*impl_->workers.front(), command::OpenPath{transport, request});
 }
-void DataPlane::send_dummy(Spi inbound, Bytes body) {
-  impl_->order(impl_->home_of(inbound), command::SendDummy{inbound, std::move(body)});
+void DataPlane::close_path(const AddressPair& path) { impl_->order_all(command::ClosePath{path}); }
+
+std::shared_ptr<const PathActivity> DataPlane::add_path(SessionTag session, const AddressPair& path) {
+  auto added = impl_->book.add(session, path);
+  if (added.evicted) impl_->order_all(command::RemovePath{session, *added.evicted});
+  if (added.recorded) impl_->order_all(command::AddPath{session, path, added.activity});
+  return std::move(added.activity);
+}
+void DataPlane::remove_path(SessionTag session, const AddressPair& path) {
+  impl_->book.remove(session, path);
+  impl_->order_all(command::RemovePath{session, path});
+}
+void DataPlane::use_paths(SessionTag session, const AddressPair& in_use, const std::optional<AddressPair>& twin) {
+  // Known to be in use before they are added, so that neither makes room for the other.
+  impl_->book.use(session, in_use, twin);
+  (void)add_path(session, in_use);
+  if (twin) (void)add_path(session, *twin);
+  impl_->order_all(command::UsePaths{session, in_use, twin});
+}
+void DataPlane::send_control(SessionTag session, const AddressPair& path, Bytes body, bool dont_fragment) {
+  impl_->order(*impl_->workers.front(), command::SendControl{session, path, std::move(body), dont_fragment});
+}
+void DataPlane::send_ike(const AddressPair& path, Bytes message) {
+  impl_->order(*impl_->workers.front(), command::SendIke{path, std::move(message)});
 }
 
 int DataPlane::events_fd() const noexcept { return impl_->events.fd(); }
@@ -128,10 +160,11 @@ void DataPlane::drain_events(std::vector<DataPlaneEvent>& out) {
   const auto before = out.size();
   impl_->events.take(out);
   for (std::size_t i = before; i < out.size(); ++i) {
-    const auto* ike = std::get_if<IkeReceived>(&out[i]);
-    if (ike == nullptr) continue;
-    impl_->ike_budget.messages.fetch_sub(1, std::memory_order_relaxed);
-    impl_->ike_budget.octets.fetch_sub(ike->message.size(), std::memory_order_relaxed);
+    if (const auto* ike = std::get_if<IkeReceived>(&out[i])) impl_->budgets.ike.give_back(ike->message.size());
+    if (const auto* control = std::get_if<ControlReceived>(&out[i])) {
+      impl_->budgets.control.give_back(control->body.size());
+      impl_->book.control_taken(control->session);
+    }
   }
 }
 

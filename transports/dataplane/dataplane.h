@@ -40,6 +40,20 @@ struct ChildActivity {
   }
 };
 
+/// Paths that a session may have. One more pushes out the oldest that carries nothing.
+inline constexpr std::size_t kMaxPaths = 16;
+
+/// What went over one path of one session. The packet thread writes, anyone reads; it outlives the path.
+struct PathActivity {
+  std::atomic<std::uint64_t> sent_data{0};     // ESP packets with an inner packet, twins included
+  std::atomic<std::uint64_t> sent_packets{0};  // all ESP packets: data and control messages
+  /// Authentic ESP packets, control messages included. While there is a twin, also those that the replay window
+  /// refuses: copies of what came by the other path, which would look like loss.
+  std::atomic<std::uint64_t> received_packets{0};
+  std::atomic<std::uint64_t> received_octets{0};  // their inner octets
+  std::atomic<std::int64_t> last_in{0};           // of the last authentic packet; as ChildActivity::last_in
+};
+
 /// Counters of an installed Child SA; they outlive it.
 struct ChildCounters {
   std::shared_ptr<const esp::SaCounters> inbound, outbound;
@@ -58,14 +72,15 @@ struct ChildSa {
   SessionTag session;
   esp::SaParams inbound;   // with the selectors, which are the same in both
   esp::SaParams outbound;  // inner packets to its remote selectors go by this SA
-  TransportId transport = 0;
+  /// Used for sending if the session has no path in use yet; after that use_paths() decides.
   AddressPair path;
   Activation activation = Activation::now;
   /// Inbound SPI of the Child SA that this one rekeys. Once this one sends, that one and those before it only receive.
   std::optional<Spi> replaces;
   /// Largest inner packet for this path; 0: whatever the TUN gives. Beyond it: ICMP, and TCP's MSS is clamped to it.
   std::uint16_t inner_mtu = 0;
-  /// Send a NAT keepalive when nothing was sent on the path for so long; zero: never. RFC 3948 §4 says 20 s.
+  /// Send a NAT keepalive when nothing was sent on the path in use for so long, if that is of `udp`; zero: never.
+  /// RFC 3948 §4 says 20 s.
   Duration nat_keepalive{0};
 };
 
@@ -73,7 +88,6 @@ struct ChildSa {
 
 /// An IKE message off the wire, without its marker. Nothing about it is proven.
 struct IkeReceived {
-  TransportId transport = 0;
   AddressPair path;
   Bytes message;
 };
@@ -84,13 +98,43 @@ struct LifetimeReached {
   bool outbound = false;
   bool hard = false;
 };
-/// Authentic ESP came from another address than the path's. Nothing was moved: move_path() is the answer, if any.
-/// Comes at most once a second for each Child SA.
+/// Authentic data came by a path that the session does not have: add_path(), then perhaps use_paths(), is the answer,
+/// if any. Comes at most once a second for each Child SA.
 struct PeerMoved {
   SessionTag session;
   Spi child;
-  TransportId transport = 0;
   AddressPair path;
+};
+/// An authentic control message (common/path/control.h), as it came, by whatever path. A path that the session did not
+/// have is not counted on until add_path(). At most kControlBurst of a session wait; more are dropped and counted.
+struct ControlReceived {
+  SessionTag session;
+  Spi child;
+  AddressPair path;
+  Bytes body;
+  Instant at{};
+  std::uint64_t received_packets = 0;  // on the path, this one included
+};
+inline constexpr std::size_t kControlBurst = 64;
+/// PathReport opened, failed or closed.
+struct PathOpened {
+  std::uint64_t request = 0;
+  AddressPair path;
+};
+struct PathFailed {
+  std::uint64_t request = 0;
+  TransportId transport = 0;
+  std::string detail;
+};
+struct PathClosed {
+  AddressPair path;
+  std::string detail;
+};
+/// PathReport signal: something seen in the transport's own headers. Nobody signed it.
+struct PathSignal {
+  AddressPair path;
+  path::Signal signal = path::Signal::reset;
+  std::uint32_t count = 0;
 };
 /// The first authentic packet on an inbound SA: the peer uses it. Which outbound half to use is the session's decision,
 /// which knows of colliding rekeys; until it comes the old one goes on.
@@ -100,23 +144,22 @@ struct FirstInbound {
 };
 /// ESP for an SPI that nobody has: after a restart of ours the peer does not know yet. At most a few a second.
 struct UnknownSpi {
-  TransportId transport = 0;
   AddressPair path;
   Spi spi;
   std::size_t octets = 0;  // of the ESP packet: an answer must not be longer
 };
 /// A hint by ICMP. At most a few a second.
 struct PathHint {
-  TransportId transport = 0;
   PathReport report;
 };
-/// The TUN or a transport failed for good; its direction stands still.
+/// The TUN or a transport failed for good. Other transports go on; the paths of the failed one are told by PathClosed.
 struct DataPlaneFailed {
   std::string what;
   std::error_code error;
+  std::optional<TransportId> transport{};  // nothing: the TUN, without which nothing goes
 };
-using DataPlaneEvent =
-    std::variant<IkeReceived, LifetimeReached, PeerMoved, FirstInbound, UnknownSpi, PathHint, DataPlaneFailed>;
+using DataPlaneEvent = std::variant<IkeReceived, LifetimeReached, PeerMoved, ControlReceived, FirstInbound, UnknownSpi,
+                                    PathHint, PathOpened, PathFailed, PathClosed, PathSignal, DataPlaneFailed>;
 
 /// Counts over all SAs and workers.
 struct DataPlaneCounters {
@@ -133,11 +176,14 @@ struct DataPlaneCounters {
   std::uint64_t keepalives_received = 0, keepalives_sent = 0;
   std::uint64_t pool_empty = 0;  // packets dropped for want of memory
   std::uint64_t loop_turns = 0;
-  std::vector<TransportCounters> transports;  // by TransportId, summed over workers
+  std::uint64_t no_path = 0;          // packets and orders for a path or transport that is not there, or has failed
+  std::uint64_t twins_sent = 0;       // copies for a second path
+  std::uint64_t control_dropped = 0;  // control messages in: the control thread is behind
+  std::array<std::optional<TransportCounters>, kTransportIds> transports;  // by TransportId, summed over workers
 };
 
 struct DataPlaneConfig {
-  /// Opened by every worker; TransportId is the index.
+  /// Opened by every worker; by name, each at most once.
   std::vector<TransportConfig> transports;
   /// One worker for each; made by io::TunDevice::take_queues().
   std::vector<io::TunQueue> tun;
@@ -165,8 +211,10 @@ class DataPlane {
   /// Ends the threads after the commands given so far (so that a last IKE delete leaves), and joins them. Idempotent.
   void stop();
 
-  /// Where transport `id` listens, with the ports that the kernel chose.
+  [[nodiscard]] bool has(TransportId id) const noexcept;
+  /// Where transport `id` listens, with the ports that the kernel chose; empty if it is not there.
   [[nodiscard]] std::vector<Endpoint> local_endpoints(TransportId id) const;
+  /// Pre: has(id).
   [[nodiscard]] const TransportTraits& traits(TransportId id) const;
   /// New local sockets for a transport (the client's address changed). Waits for the packet thread: milliseconds.
   [[nodiscard]] Result<void, UserError> rebind(TransportId id, std::vector<Endpoint> local);
@@ -178,13 +226,29 @@ class DataPlane {
   /// only receive.
   void switch_outbound(Spi inbound);
   void remove(Spi inbound);
+  /// With its Child SAs and paths, which are closed after what was sent on them. A session is remembered from its first
+  /// install() until this.
   void remove_session(SessionTag session);
-  /// All Child SAs of the session send along `path` from now on.
-  void move_path(SessionTag session, TransportId transport, AddressPair path);
   void set_inner_mtu(SessionTag session, std::uint16_t inner_mtu);
-  void send_ike(TransportId transport, AddressPair path, Bytes message);
-  /// An ESP dummy packet (next header 59, RFC 4303 §2.6) with this body on the session's path.
-  void send_dummy(Spi inbound, Bytes body);
+
+  // Paths. A path's transport is AddressPair::transport; what names one that is not there is dropped and counted.
+  /// Starts to open a path: PathOpened or PathFailed follows. It belongs to no session yet.
+  void open_path(TransportId transport, PathRequest request);
+  /// Lets the transport forget it, after what was sent on it.
+  void close_path(const AddressPair& path);
+  /// The session may be reached by this path too: counts from now on, expects its packets there, and tells the
+  /// transport the session's SPIs. Adding a path twice gives the same counters. Pre: a Child SA of the session is
+  /// installed.
+  [[nodiscard]] std::shared_ptr<const PathActivity> add_path(SessionTag session, const AddressPair& path);
+  /// Undoes add_path() and closes it. Pre: it is neither in use nor the twin, or the session has no other.
+  void remove_path(SessionTag session, const AddressPair& path);
+  /// The session's data goes along `in_use` from now on, and copies of it along `twin`; both are added if they are not
+  /// there. Pre: they differ.
+  void use_paths(SessionTag session, const AddressPair& in_use, const std::optional<AddressPair>& twin = {});
+  /// An ESP dummy packet (next header 59, RFC 4303 §2.6) with this body on that path, by the Child SA that sends.
+  /// @param dont_fragment  for PMTU probes: larger than what the path takes, it is lost rather than cut
+  void send_control(SessionTag session, const AddressPair& path, Bytes body, bool dont_fragment = false);
+  void send_ike(const AddressPair& path, Bytes message);
 
   /// Readable when there are events. Borrowed.
   [[nodiscard]] int events_fd() const noexcept;

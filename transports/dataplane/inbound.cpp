@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "common/packet/mss.h"
+#include "common/path/control.h"
 #include "transports/dataplane/worker.h"
 
 namespace switchback::transports {
@@ -19,12 +20,13 @@ void Worker::receive(TransportId id, Instant now) {
       return;
     }
     const auto batch = std::span{in_}.first(*got);
+    for (auto& packet : batch) packet.path.transport = id;
     std::size_t first = 0;
     while (first < batch.size()) {
       auto& packet = batch[first];
       if (packet.kind != PacketKind::esp) {
         if (packet.kind == PacketKind::ike) {
-          take_ike(id, packet);
+          take_ike(packet);
         } else {
           ++counts_.keepalives_received;
         }
@@ -39,9 +41,9 @@ void Worker::receive(TransportId id, Instant now) {
       const auto run = batch.subspan(first, end - first);
       auto* child = spi ? find(*spi) : nullptr;
       if (child != nullptr) {
-        open_run(id, *child, run, now);
+        open_run(*child, run, now);
       } else {
-        refuse_unknown(id, spi.value_or(Spi{}), run, now);
+        refuse_unknown(spi.value_or(Spi{}), run, now);
       }
       first = end;
     }
@@ -53,66 +55,115 @@ void Worker::receive(TransportId id, Instant now) {
   }
 }
 
-void Worker::take_ike(TransportId id, const Packet& packet) {
-  const auto octets = packet.size();
-  // Only this thread adds, so what is read here can only have become less.
-  if (ike_budget_.messages.load(std::memory_order_relaxed) >= IkeBudget::kMessages ||
-      ike_budget_.octets.load(std::memory_order_relaxed) + octets > IkeBudget::kOctets) {
+void Worker::take_ike(const Packet& packet) {
+  if (!budgets_.ike.take(packet.size())) {
     ++counts_.ike_dropped;
     return;
   }
-  ike_budget_.messages.fetch_add(1, std::memory_order_relaxed);
-  ike_budget_.octets.fetch_add(octets, std::memory_order_relaxed);
   ++counts_.ike_received;
-  tell(IkeReceived{id, packet.path, to_bytes(packet.data())});
+  tell(IkeReceived{packet.path, to_bytes(packet.data())});
 }
 
-void Worker::refuse_unknown(TransportId id, Spi spi, std::span<Packet> run, Instant now) {
+void Worker::refuse_unknown(Spi spi, std::span<Packet> run, Instant now) {
   counts_.unknown_spi += run.size();
-  if (unknown_spi_.allow(now)) tell(UnknownSpi{id, run[0].path, spi, run[0].size()});
+  if (unknown_spi_.allow(now)) tell(UnknownSpi{run[0].path, spi, run[0].size()});
   for (auto& packet : run) packet.reset();
 }
 
-void Worker::open_run(TransportId id, Child& child, std::span<Packet> run, Instant now) {
+namespace {
+
+/// Arrivals on one path in a row, so that its counters are written once for all of them.
+struct Arrivals {
+  PathSlot* slot = nullptr;
+  std::uint64_t packets = 0, octets = 0;
+
+  void add(PathSlot* at, std::size_t inner, Instant now) noexcept {
+    if (at != slot) {
+      settle(now);
+      slot = at;
+    }
+    ++packets;
+    octets += inner;
+  }
+  void settle(Instant now) noexcept {
+    if (slot != nullptr && packets != 0) slot->count_received(packets, octets, now);
+    packets = octets = 0;
+  }
+};
+
+}  // namespace
+
+void Worker::open_run(Child& child, std::span<Packet> run, Instant now) {
   const auto verdicts = std::span{verdicts_}.first(run.size());
   esp::open(child.inbound, run, verdicts);
-  std::size_t opened = 0;
-  const Packet* authentic = nullptr;
+  auto& session = *child.carrier;
+  Arrivals arrivals;
+  std::size_t opened = 0, dummies = 0;
+  const AddressPair* stranger = nullptr;
+  const auto arrive = [&](const Packet& packet, std::size_t inner) {
+    if (!std::exchange(child.received, true)) tell(FirstInbound{child.session, child.spi()});
+    arrivals.add(session.slot_seen(packet.path), inner, now);
+  };
   for (std::size_t i = 0; i < run.size(); ++i) {
+    auto& packet = run[i];
     switch (verdicts[i]) {
       case esp::Verdict::opened:
         ++opened;
-        authentic = &run[i];
-        if (child.inner_mtu != 0) (void)packet::clamp_mss(run[i].data(), child.inner_mtu);
-        if (pcap_) pcap_->write(run[i].data(), now);
+        arrive(packet, packet.size());
+        if (arrivals.slot == nullptr) stranger = &packet.path;
+        if (child.inner_mtu != 0) (void)packet::clamp_mss(packet.data(), child.inner_mtu);
+        if (pcap_) pcap_->write(packet.data(), now);
         continue;
-      case esp::Verdict::dummy: ++counts_.esp_dummy; break;
+      case esp::Verdict::dummy:
+        ++dummies;
+        arrive(packet, 0);
+        if (path::is_control(packet.data())) {
+          arrivals.settle(now);
+          take_control(child, packet, arrivals.slot, now);
+        } else if (arrivals.slot == nullptr) {
+          stranger = &packet.path;
+        }
+        break;
       case esp::Verdict::malformed: ++counts_.esp_malformed; break;
-      case esp::Verdict::replayed: ++counts_.esp_replayed; break;
+      case esp::Verdict::replayed:
+        ++counts_.esp_replayed;
+        if (session.twin != CarriedSession::kNone) {
+          if (auto* slot = session.slot_seen(packet.path)) count_up(slot->activity->received_packets, 1);
+        }
+        break;
       case esp::Verdict::forged: ++counts_.esp_forged; break;
       case esp::Verdict::wrong_selector: ++counts_.esp_refused; break;
       case esp::Verdict::expired: ++counts_.esp_refused; break;
     }
-    if (verdicts[i] == esp::Verdict::dummy) {
-      note_authentic(id, child, run[i].path, now);
-    }
-    run[i].reset();
+    packet.reset();  // its path stays
   }
+  arrivals.settle(now);
   counts_.inner_received += opened;
-  if (authentic != nullptr) note_authentic(id, child, authentic->path, now);
+  counts_.esp_dummy += dummies;
+  if (opened + dummies != 0) {
+    child.activity->last_in.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+  }
+  if (stranger != nullptr) tell_moved(child, *stranger, now);
   poll_lifetime(child, child.inbound.lifetime(), false);
 }
 
+void Worker::take_control(const Child& child, const Packet& packet, const PathSlot* slot, Instant now) {
+  auto& waiting = *child.carrier->control_waiting;
+  if (waiting.load(std::memory_order_relaxed) >= kControlBurst || packet.size() > path::kMaxControlOctets ||
+      !budgets_.control.take(packet.size())) {
+    ++counts_.control_dropped;
+    return;
+  }
+  waiting.fetch_add(1, std::memory_order_relaxed);
+  const auto received = slot != nullptr ? slot->activity->received_packets.load(std::memory_order_relaxed) : 0;
+  tell(ControlReceived{child.session, child.spi(), packet.path, to_bytes(packet.data()), now, received});
+}
+
 /// The peer holds the key and has sent from `path` just now.
-void Worker::note_authentic(TransportId id, Child& child, const AddressPair& path, Instant now) {
-  child.activity->last_in.store(now.time_since_epoch().count(), std::memory_order_relaxed);
-  if (!std::exchange(child.received, true)) {
-    tell(FirstInbound{child.session, child.spi()});
-  }
-  if (!child.is_on_path(id, path) && now - child.last_moved_event >= std::chrono::seconds{1}) {
-    child.last_moved_event = now;
-    tell(PeerMoved{child.session, child.spi(), id, path});
-  }
+void Worker::tell_moved(Child& child, const AddressPair& path, Instant now) {
+  if (now - child.last_moved_event < std::chrono::seconds{1}) return;
+  child.last_moved_event = now;
+  tell(PeerMoved{child.session, child.spi(), path});
 }
 
 void Worker::write_inner(std::span<Packet> batch) {

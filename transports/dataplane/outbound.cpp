@@ -51,6 +51,11 @@ void Worker::cut(const packet::VirtioNetHeader& header, ByteView packet, Instant
     answer_too_big(*child, packet, *ip, now);
     return;
   }
+  const auto* slot = child->carrier->at(child->carrier->in_use);
+  if (slot == nullptr) {
+    ++counts_.no_path;
+    return;
+  }
   const auto first = out_.size();
   switch (packet::segment(header, packet, carver_, out_)) {
     case packet::SegmentVerdict::ok: break;
@@ -62,7 +67,7 @@ void Worker::cut(const packet::VirtioNetHeader& header, ByteView packet, Instant
   // A SYN is never cut.
   if (count == 1 && child->inner_mtu != 0) (void)packet::clamp_mss(out_[first].data(), child->inner_mtu);
   for (std::size_t i = first; i < out_.size(); ++i) {
-    out_[i].path = child->path;
+    out_[i].path = slot->path;
     if (pcap_) pcap_->write(out_[i].data(), now);
   }
   if (!runs_.empty() && runs_.back().child == child) {
@@ -74,6 +79,7 @@ void Worker::cut(const packet::VirtioNetHeader& header, ByteView packet, Instant
 
 void Worker::seal_runs(Instant now) {
   bool holes = false;
+  std::size_t next = 0;  // where a run will stand once holes are closed
   for (const auto& run : runs_) {
     auto& child = *run.child;
     const auto batch = std::span{out_}.subspan(run.first, run.count);
@@ -82,13 +88,18 @@ void Worker::seal_runs(Instant now) {
     holes = holes || sealed != batch.size();
     if (sealed != 0) {
       counts_.inner_sent += sealed;
-      child.last_sent = now;
       child.activity->last_out.store(now.time_since_epoch().count(), std::memory_order_relaxed);
-      if (!groups_.empty() && groups_.back().transport == child.transport) {
+      auto& session = *child.carrier;
+      if (session.twin != CarriedSession::kNone) send_twins(session, batch.first(sealed), now);
+      auto& slot = session.slots[session.in_use];
+      slot.count_sent(sealed, sealed, now);
+      const auto transport = slot.path.transport;
+      if (!groups_.empty() && groups_.back().transport == transport) {
         groups_.back().count += sealed;
       } else {
-        groups_.push_back({child.transport, sealed});
+        groups_.push_back({transport, next, sealed});
       }
+      next += sealed;
     }
     poll_lifetime(child, child.outbound.lifetime(), true);
   }
@@ -96,29 +107,69 @@ void Worker::seal_runs(Instant now) {
   if (holes) std::erase_if(out_, [](const Packet& packet) { return !packet; });
 }
 
-/// Sends what is cut and sealed. False: a socket is full, and something is left.
+/// The same ESP packets along a second path. Whichever comes first counts there, the replay window refuses the other;
+/// so a copy that does not go at once is of no use.
+void Worker::send_twins(CarriedSession& session, std::span<const Packet> batch, Instant now) {
+  auto& slot = session.slots[session.twin];
+  auto* link = living_link(slot.path.transport);
+  if (link == nullptr) {
+    counts_.no_path += batch.size();
+    return;
+  }
+  for (const auto& sealed : batch) {
+    auto copy = carver_.carve(packet::kSendHeadroom, sealed.size(), packet::kSendTailroom);
+    if (!copy) {
+      ++counts_.pool_empty;
+      break;
+    }
+    const auto from = sealed.data();
+    std::copy(from.begin(), from.end(), copy.append(from.size()).begin());
+    copy.kind = PacketKind::esp;
+    copy.path = slot.path;
+    twins_.push_back(std::move(copy));
+  }
+  if (twins_.empty()) return;
+  const auto taken = link->transport->send(twins_, now);
+  if (taken) {
+    counts_.twins_sent += *taken;
+    if (*taken != 0) slot.count_sent(*taken, *taken, now);
+  } else {
+    fail_link(slot.path.transport, taken.error());
+  }
+  twins_.clear();
+}
+
+/// Sends what is cut and sealed. False: a socket is full, and something is left for it. What is for others does not
+/// wait.
 bool Worker::flush() {
-  while (group_first_ < groups_.size()) {
-    auto& group = groups_[group_first_];
+  std::array<bool, kTransportIds> full{};
+  bool left = false;
+  for (auto& group : groups_) {
+    if (group.count == 0) continue;
+    if (full[group.transport]) {  // order within a transport stays
+      left = true;
+      continue;
+    }
     auto& link = links_[group.transport];
-    const auto batch = std::span{out_}.subspan(out_first_, group.count);
+    const auto batch = std::span{out_}.subspan(group.first, group.count);
     std::size_t sent = batch.size();  // a dead transport swallows
-    if (!link.failed) {
+    if (link.lives()) {
       const auto taken = link.transport->send(batch, now_);
       if (taken) {
         sent = *taken;
       } else {
         fail_link(group.transport, taken.error());
       }
+    } else {
+      counts_.no_path += sent;
     }
-    out_first_ += sent;
+    group.first += sent;
     group.count -= sent;
-    if (group.count != 0) return false;
-    ++group_first_;
+    if (group.count != 0) full[group.transport] = left = true;
   }
+  if (left) return false;
   out_.clear();
   groups_.clear();
-  out_first_ = group_first_ = 0;
   return true;
 }
 
@@ -135,16 +186,19 @@ void Worker::answer_too_big(Child& child, ByteView packet, const packet::IpView&
   if (!tun_.write(tun_.has_header() ? std::span{parts} : std::span{parts}.subspan(1))) ++counts_.tun_write_failed;
 }
 
-// ---------------------------------------------------------------- single packets: IKE, dummies, keepalives
+// ---------------------------------------------------------------- single packets: IKE, control messages, keepalives
 
 void Worker::send_alone(TransportId id, Packet packet, Instant now) {
-  auto& link = links_[id];
-  if (link.failed) return;
-  if (link.ike_waiting.size() >= kIkeWaiting) {
+  auto* link = living_link(id);
+  if (link == nullptr) {
+    ++counts_.no_path;
+    return;
+  }
+  if (link->ike_waiting.size() >= kIkeWaiting) {
     ++counts_.ike_dropped;  // IKE repeats what matters
     return;
   }
-  link.ike_waiting.push_back(std::move(packet));
+  link->ike_waiting.push_back(std::move(packet));
   (void)flush_ike(id, now);
 }
 
@@ -166,11 +220,15 @@ bool Worker::flush_ike(TransportId id, Instant now) {
 }
 
 void Worker::send_ike(const command::SendIke& order, Instant now) {
-  if (order.transport >= links_.size() || order.message.size() > packet::kMaxIpPacketBytes) {
+  if (order.message.size() > packet::kMaxIpPacketBytes) {
     ++counts_.ike_dropped;
     return;
   }
-  auto packet = carver_.carve(packet::kSendHeadroom, order.message.size(), 0);
+  if (living_link(order.path.transport) == nullptr) {
+    ++counts_.no_path;
+    return;
+  }
+  auto packet = carver_.carve(packet::kSendHeadroom, order.message.size(), packet::kSendTailroom);
   if (!packet) {
     ++counts_.pool_empty;
     return;
@@ -179,34 +237,45 @@ void Worker::send_ike(const command::SendIke& order, Instant now) {
   packet.kind = PacketKind::ike;
   packet.path = order.path;
   ++counts_.ike_sent;
-  send_alone(order.transport, std::move(packet), now);
+  send_alone(order.path.transport, std::move(packet), now);
 }
 
-void Worker::send_dummy(Child& child, ByteView body, Instant now) {
-  if (body.size() > packet::kMaxIpPacketBytes - packet::kSendHeadroom) return;
-  auto packet = carver_.carve(packet::kSendHeadroom, body.size(), packet::kSendTailroom);
+void Worker::send_control(const command::SendControl& order, Instant now) {
+  auto* session = find(order.session);
+  if (session == nullptr || session->children.empty()) return;
+  if (living_link(order.path.transport) == nullptr) {
+    ++counts_.no_path;
+    return;
+  }
+  // The newest that sends; while none does (the session is being rekeyed or ended), the newest.
+  const auto& children = session->children;
+  const auto sending = std::find_if(children.rbegin(), children.rend(), [](const Child* c) { return c->sending; });
+  auto& child = **(sending != children.rend() ? sending : children.rbegin());
+  if (order.body.size() > packet::kMaxIpPacketBytes - packet::kSendHeadroom) return;
+  auto packet = carver_.carve(packet::kSendHeadroom, order.body.size(), packet::kSendTailroom);
   if (!packet) {
     ++counts_.pool_empty;
     return;
   }
-  std::copy(body.begin(), body.end(), packet.append(body.size()).begin());
-  packet.path = child.path;
+  std::copy(order.body.begin(), order.body.end(), packet.append(order.body.size()).begin());
+  packet.path = order.path;
+  packet.dont_fragment = order.dont_fragment;
   if (esp::seal_dummies(child.outbound, {&packet, 1}) == 1) {
-    child.last_sent = now;
-    send_alone(child.transport, std::move(packet), now);
+    if (auto* slot = session->find(order.path)) slot->count_sent(1, 0, now);
+    send_alone(order.path.transport, std::move(packet), now);
   }
   poll_lifetime(child, child.outbound.lifetime(), true);
 }
 
-void Worker::send_keepalive(Child& child, Instant now) {
-  child.last_sent = now;
-  auto packet = carver_.carve(packet::kSendHeadroom, 1, 0);
+void Worker::send_keepalive(PathSlot& slot, Instant now) {
+  slot.last_sent = now;
+  auto packet = carver_.carve(packet::kSendHeadroom, 1, packet::kSendTailroom);
   if (!packet) return;
   packet.append(1)[0] = 0xFF;  // RFC 3948 §2.3
   packet.kind = PacketKind::keepalive;
-  packet.path = child.path;
+  packet.path = slot.path;
   ++counts_.keepalives_sent;
-  send_alone(child.transport, std::move(packet), now);
+  send_alone(slot.path.transport, std::move(packet), now);
 }
 
 }  // namespace switchback::transports

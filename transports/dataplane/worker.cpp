@@ -10,8 +10,8 @@ namespace switchback::transports {
 namespace {
 
 constexpr std::uint64_t kWakeTag = 0, kTunTag = 1, kFirstLinkTag = 2;
-/// Deadlines are looked at no more often than this: with thousands of SAs one is always due.
-constexpr Duration kTickInterval = std::chrono::seconds{1};
+/// Precision of deadlines.
+constexpr Duration kGrain = std::chrono::milliseconds{1};
 
 template <class... Functions>
 struct Overloaded : Functions... {
@@ -26,16 +26,17 @@ Overloaded(Functions...) -> Overloaded<Functions...>;
 
 }  // namespace
 
-Worker::Worker(const DataPlaneConfig& config, io::TunQueue tun, Mailbox<DataPlaneEvent>& events, IkeBudget& ike_budget)
+Worker::Worker(const DataPlaneConfig& config, io::TunQueue tun, Mailbox<DataPlaneEvent>& events, EventBudgets& budgets)
     : pool_{config.pool_slabs},
       carver_{pool_},
       tun_{std::move(tun)},
       epoll_{::epoll_create1(EPOLL_CLOEXEC)},
       events_{events},
-      ike_budget_{ike_budget},
+      budgets_{budgets},
       coalescer_{coalesce_mode(tun_, config.tun_offloads)},
       tun_buffer_{std::make_unique<std::uint8_t[]>(packet::kMaxIpPacketBytes)} {
   out_.reserve(kOutboundBatch + packet::kMaxSegments);
+  twins_.reserve(kOutboundBatch + packet::kMaxSegments);
   runs_.reserve(kOutboundBatch);
   groups_.reserve(kOutboundBatch);
 }
@@ -44,8 +45,8 @@ Worker::~Worker() = default;
 
 Result<std::unique_ptr<Worker>, UserError> Worker::create(const DataPlaneConfig& config, io::TunQueue tun,
                                                           const TransportRegistry& registry,
-                                                          Mailbox<DataPlaneEvent>& events, IkeBudget& ike_budget) {
-  std::unique_ptr<Worker> worker{new Worker{config, std::move(tun), events, ike_budget}};
+                                                          Mailbox<DataPlaneEvent>& events, EventBudgets& budgets) {
+  std::unique_ptr<Worker> worker{new Worker{config, std::move(tun), events, budgets}};
   SB_CHECK(worker->open(config, registry));
   return worker;
 }
@@ -58,11 +59,14 @@ Result<void, UserError> Worker::open(const DataPlaneConfig& config, const Transp
     return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
   };
   bool watched = add(commands_.fd(), kWakeTag) && add(tun_.fd(), kTunTag);
-  links_.reserve(config.transports.size());
   for (const auto& transport : config.transports) {
     SB_TRY(auto opened, registry.open(transport, pool_));
-    watched = add(opened->wait_fd(), kFirstLinkTag + links_.size()) && watched;
-    links_.push_back({std::move(opened), {}, true, false});
+    const auto id = transport_id(transport.name);
+    if (!id) return fail_user("the transport \"" + transport.name + "\" has no number");
+    if (has(*id)) return fail_user("the transport " + transport.name + " is given twice");
+    watched = add(opened->wait_fd(), kFirstLinkTag + *id) && watched;
+    links_[*id].transport = std::move(opened);
+    links_[*id].ready = true;
   }
   if (!watched)
     return fail_user("cannot watch the tunnel's descriptors: the limit of open files is too low (ulimit -n)");
@@ -80,18 +84,25 @@ void Worker::run() {
   }
 }
 
+/// How long nothing is due: -1 for ever. Asked only by a thread that is about to sleep.
+int Worker::wait_ms() const {
+  auto due = next_tick_;
+  for (const auto& link : links_) {
+    if (!link.lives()) continue;
+    // What is due after having been looked after is a matter of the clock's grain: no spinning on it.
+    if (auto at = link.transport->next_deadline()) due = earliest(due, std::max(*at, now_ + kGrain));
+  }
+  if (!due) return -1;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(std::max(*due - monotonic_now(), Duration{0}));
+  return static_cast<int>(std::min<std::chrono::milliseconds::rep>(left.count(), 60'000));
+}
+
 void Worker::wait() {
-  int timeout = -1;
+  int timeout = 0;
   const bool more = std::any_of(links_.begin(), links_.end(), [](const Link& link) { return link.ready; });
-  if (more || tun_ready_) {
-    timeout = 0;
-  } else {
+  if (!more && !tun_ready_) {
     if (pcap_) pcap_->flush();
-    if (next_tick_) {
-      // Time passed since now_ only makes the wait too long by one turn.
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(std::max(*next_tick_ - now_, Duration{0}));
-      timeout = static_cast<int>(std::min<std::chrono::milliseconds::rep>(left.count(), 60'000));
-    }
+    timeout = wait_ms();
   }
   std::array<epoll_event, 16> events{};
   const auto count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout);
@@ -111,20 +122,18 @@ void Worker::turn(Instant now) {
   now_ = now;
   ++counts_.loop_turns;
   if (commanded_) obey_all(now);
-  bool blocked = false;
   for (std::size_t i = 0; i < links_.size(); ++i) {
     const auto id = static_cast<TransportId>(i);
-    const bool was_ready = links_[i].ready;
-    if (was_ready) {
-      receive(id, now);
-      poll_reports(id, now);
-    }
-    if (const auto due = links_[i].transport->next_deadline(); due && *due <= now) {
-      links_[i].transport->handle_deadline(now);
-    }
-    blocked = !flush_ike(id, now) || blocked;
+    auto& link = links_[i];
+    if (!link.lives()) continue;
+    if (link.ready) receive(id, now);
+    if (!link.lives()) continue;
+    if (const auto due = link.transport->next_deadline(); due && *due <= now) link.transport->handle_deadline(now);
+    // If it cannot, data finds the socket full, too; other transports do not wait.
+    (void)flush_ike(id, now);
+    poll_reports(id, now);
   }
-  blocked = !flush() || blocked;
+  bool blocked = !flush();
   if (tun_failed_) tun_ready_ = false;
   for (int round = 0; round < kOutboundRounds && tun_ready_ && !blocked; ++round) {
     tun_ready_ = read_tun(now);
@@ -150,8 +159,9 @@ void Worker::set_tun_interest(bool wanted) {
 }
 
 void Worker::publish() {
-  counts_.transports.resize(links_.size());
-  for (std::size_t i = 0; i < links_.size(); ++i) counts_.transports[i] = links_[i].transport->counters();
+  for (std::size_t i = 0; i < links_.size(); ++i) {
+    if (links_[i].transport) counts_.transports[i] = links_[i].transport->counters();
+  }
   const std::lock_guard lock{published_mutex_};
   published_ = counts_;
 }
@@ -171,21 +181,7 @@ void Worker::obey_all(Instant now) {
 }
 
 void Worker::obey(Command& order, Instant now) {
-  const auto each_of = [this](SessionTag session, const auto& what) {
-    if (const auto found = sessions_.find(session); found != sessions_.end()) {
-      for (auto* child : found->second) what(*child);
-    }
-  };
-  std::visit(Overloaded{[&](command::Install& install) {
-                          const auto spi = install.child->spi();
-                          if (auto* before = find(spi)) finish(*before);
-                          auto& child = *install.child;
-                          children_[spi] = std::move(install.child);
-                          sessions_[child.session].push_back(&child);
-                          child.last_sent = now;
-                          if (install.at_once) start_sending(child);
-                          next_tick_ = earliest(next_tick_, now + kTickInterval);
-                        },
+  std::visit(Overloaded{[&](command::Install& o) { install(o, now); },
                         [&](const command::SwitchOutbound& o) {
                           if (auto* child = find(o.child)) {
                             stop_sending(*child);  // so that it becomes the newest
@@ -195,25 +191,23 @@ void Worker::obey(Command& order, Instant now) {
                         [&](const command::Remove& o) {
                           if (auto* child = find(o.child)) finish(*child);
                         },
-                        [&](const command::RemoveSession& o) {
-                          const auto found = sessions_.find(o.session);
-                          if (found == sessions_.end()) return;
-                          const auto all = found->second;
-                          for (auto* child : all) finish(*child);
+                        [&](const command::RemoveSession& o) { remove_session(o.session, now); },
+                        [&](const command::OpenPath& o) { open_path(o, now); },
+                        [&](const command::ClosePath& o) { close_path(o.path, now); },
+                        [&](const command::AddPath& o) { add_path(o); },
+                        [&](const command::RemovePath& o) {
+                          auto* session = find(o.session);
+                          const auto index = session != nullptr ? session->index_of(o.path) : CarriedSession::kNone;
+                          if (index != CarriedSession::kNone) remove_path(*session, index, now);
                         },
-                        [&](const command::MovePath& o) {
-                          each_of(o.session, [&](Child& child) {
-                            child.transport = o.transport;
-                            child.path = o.path;
-                          });
-                        },
+                        [&](const command::UsePaths& o) { use_paths(o, now); },
                         [&](const command::SetInnerMtu& o) {
-                          each_of(o.session, [&](Child& child) { child.inner_mtu = o.inner_mtu; });
+                          if (auto* session = find(o.session)) {
+                            for (auto* child : session->children) child->inner_mtu = o.inner_mtu;
+                          }
                         },
                         [&](const command::SendIke& o) { send_ike(o, now); },
-                        [&](const command::SendDummy& o) {
-                          if (auto* child = find(o.child)) send_dummy(*child, o.body, now);
-                        },
+                        [&](const command::SendControl& o) { send_control(o, now); },
                         [&](command::Call& call) {
                           call.what(*this);
                           call.done.set_value();
@@ -227,7 +221,7 @@ void Worker::start_sending(Child& child) {
   outbound_.add(child);
   // Only after the new one is there. All of the chain: one in the middle may never have been used.
   auto before = child.replaces;
-  for (auto left = sessions_.at(child.session).size(); before && left > 0; --left) {
+  for (auto left = child.carrier->children.size(); before && left > 0; --left) {
     auto* old = find(*before);
     if (old == nullptr || old == &child || old->session != child.session) break;
     stop_sending(*old);
@@ -241,11 +235,10 @@ void Worker::stop_sending(Child& child) {
 
 void Worker::finish(Child& child) {
   stop_sending(child);
-  const auto session = sessions_.find(child.session);
-  auto& siblings = session->second;
-  siblings.erase(std::find(siblings.begin(), siblings.end(), &child));
-  if (siblings.empty()) sessions_.erase(session);
+  auto& session = *child.carrier;
+  session.children.erase(std::find(session.children.begin(), session.children.end(), &child));
   children_.erase(child.spi());
+  publish_spis(session);
 }
 
 // ---------------------------------------------------------------- deadlines and events
@@ -262,30 +255,17 @@ void Worker::look_after(Child& child, Instant now, std::optional<Instant>& next)
   poll_lifetime(child, child.inbound.lifetime(), false);
   poll_lifetime(child, child.outbound.lifetime(), true);
   next = earliest(next, earliest(child.inbound.lifetime().next_deadline(), child.outbound.lifetime().next_deadline()));
-  if (child.nat_keepalive > Duration{0} && child.sending) {
-    if (now - child.last_sent >= child.nat_keepalive) send_keepalive(child, now);
-    next = earliest(next, child.last_sent + child.nat_keepalive);
-  }
+  if (child.nat_keepalive == Duration{0} || !child.sending) return;
+  auto* slot = child.carrier->at(child.carrier->in_use);
+  if (slot == nullptr || slot->path.transport != kUdpTransport) return;  // streams have their own, ESP has no port
+  if (now - slot->last_sent >= child.nat_keepalive) send_keepalive(*slot, now);
+  next = earliest(next, slot->last_sent + child.nat_keepalive);
 }
 
 void Worker::poll_lifetime(Child& child, esp::Lifetime& lifetime, bool outbound) {
   while (const auto event = lifetime.poll_event()) {
     tell(LifetimeReached{child.session, child.spi(), outbound, *event == esp::LifetimeEvent::hard_reached});
   }
-}
-
-void Worker::poll_reports(TransportId id, Instant now) {
-  while (const auto report = links_[id].transport->poll_report()) {
-    if (hints_.allow(now)) tell(PathHint{id, *report});
-  }
-}
-
-void Worker::fail_link(TransportId id, std::error_code error) {
-  auto& link = links_[id];
-  link.ready = false;
-  if (std::exchange(link.failed, true)) return;
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, link.transport->wait_fd(), nullptr);
-  tell(DataPlaneFailed{"transport " + std::string{link.transport->traits().name}, error});
 }
 
 }  // namespace switchback::transports

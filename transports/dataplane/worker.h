@@ -33,6 +33,7 @@
 #include "transports/dataplane/mailbox.h"
 #include "transports/dataplane/outbound_table.h"
 #include "transports/dataplane/pcap_writer.h"
+#include "transports/dataplane/session.h"
 
 namespace switchback::transports {
 
@@ -41,7 +42,10 @@ class Worker;
 namespace command {
 struct Install {
   std::unique_ptr<Child> child;
-  bool at_once;  // used for sending from now on
+  bool at_once;      // used for sending from now on
+  AddressPair path;  // with `activity`: in use from now on
+  std::shared_ptr<PathActivity> activity;
+  std::shared_ptr<std::atomic<std::uint32_t>> control_waiting;
 };
 struct SwitchOutbound {
   Spi child;
@@ -52,23 +56,41 @@ struct Remove {
 struct RemoveSession {
   SessionTag session;
 };
-struct MovePath {
-  SessionTag session;
+struct OpenPath {
   TransportId transport;
+  PathRequest request;
+};
+struct ClosePath {
   AddressPair path;
+};
+struct AddPath {
+  SessionTag session;
+  AddressPair path;
+  std::shared_ptr<PathActivity> activity;
+};
+struct RemovePath {
+  SessionTag session;
+  AddressPair path;
+};
+/// Both have been added.
+struct UsePaths {
+  SessionTag session;
+  AddressPair in_use;
+  std::optional<AddressPair> twin;
 };
 struct SetInnerMtu {
   SessionTag session;
   std::uint16_t inner_mtu;
 };
 struct SendIke {
-  TransportId transport;
   AddressPair path;
   Bytes message;
 };
-struct SendDummy {
-  Spi child;
+struct SendControl {
+  SessionTag session;
+  AddressPair path;
   Bytes body;
+  bool dont_fragment;
 };
 /// Something rare that needs the thread's own objects; the control thread waits for `done`.
 struct Call {
@@ -78,13 +100,34 @@ struct Call {
 struct Stop {};
 }  // namespace command
 using Command =
-    std::variant<command::Install, command::SwitchOutbound, command::Remove, command::RemoveSession, command::MovePath,
-                 command::SetInnerMtu, command::SendIke, command::SendDummy, command::Call, command::Stop>;
+    std::variant<command::Install, command::SwitchOutbound, command::Remove, command::RemoveSession, command::OpenPath,
+                 command::ClosePath, command::AddPath, command::RemovePath, command::UsePaths, command::SetInnerMtu,
+                 command::SendIke, command::SendControl, command::Call, command::Stop>;
 
-/// IKE messages on their way to the control thread, which may be slower than the network. Both threads count.
-struct IkeBudget {
-  static constexpr std::size_t kMessages = 1024, kOctets = std::size_t{2} << 20U;
+/// Messages on their way to the control thread, which may be slower than the network. The packet threads add, the
+/// control thread takes away.
+struct EventBudget {
+  std::size_t most_messages, most_octets;
   std::atomic<std::size_t> messages{0}, octets{0};
+
+  /// With one packet thread what is read here can only have become less.
+  [[nodiscard]] bool take(std::size_t size) noexcept {
+    if (messages.load(std::memory_order_relaxed) >= most_messages ||
+        octets.load(std::memory_order_relaxed) + size > most_octets) {
+      return false;
+    }
+    messages.fetch_add(1, std::memory_order_relaxed);
+    octets.fetch_add(size, std::memory_order_relaxed);
+    return true;
+  }
+  void give_back(std::size_t size) noexcept {
+    messages.fetch_sub(1, std::memory_order_relaxed);
+    octets.fetch_sub(size, std::memory_order_relaxed);
+  }
+};
+struct EventBudgets {
+  EventBudget ike{1024, std::size_t{2} << 20U};
+  EventBudget control{8192, std::size_t{4} << 20U};  // of all sessions; see also kControlBurst
 };
 
 class Worker {
@@ -93,7 +136,7 @@ class Worker {
                                                                          io::TunQueue tun,
                                                                          const TransportRegistry& registry,
                                                                          Mailbox<DataPlaneEvent>& events,
-                                                                         IkeBudget& ike_budget);
+                                                                         EventBudgets& budgets);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -107,25 +150,32 @@ class Worker {
   [[nodiscard]] DataPlaneCounters counters() const;
 
   /// For command::Call, or while run() does not.
+  /// Pre: has(id).
   [[nodiscard]] Transport& transport(TransportId id) noexcept { return *links_[id].transport; }
-  [[nodiscard]] std::size_t transport_count() const noexcept { return links_.size(); }
+  [[nodiscard]] bool has(TransportId id) const noexcept { return id < links_.size() && links_[id].transport; }
   void obey(Command& command, Instant now);
 
  private:
   /// Packets of one batch from a transport, and from the TUN before the last read of a batch is cut.
   static constexpr std::size_t kInboundBatch = 256, kOutboundBatch = 128;
+  /// Deadlines of SAs are looked at no more often than this: with thousands of SAs one is always due.
+  static constexpr Duration kTickInterval = std::chrono::seconds{1};
   /// Batches of one turn in each direction.
   static constexpr int kInboundRounds = 3, kOutboundRounds = 3;
   static constexpr std::size_t kIkeWaiting = 64;
+  /// Requests to open paths that are remembered to be failed together with their transport.
+  static constexpr std::size_t kOpening = 256;
 
   struct Link {
-    std::unique_ptr<Transport> transport;
-    std::vector<packet::Packet> ike_waiting;  // for a full socket
-    bool ready = true;
+    std::unique_ptr<Transport> transport;     // empty: this end does not run it
+    std::vector<packet::Packet> ike_waiting;  // IKE, control messages, keepalives, for a full socket
+    std::vector<std::uint64_t> opening;
+    bool ready = false;
     bool failed = false;
+    [[nodiscard]] bool lives() const noexcept { return transport && !failed; }
   };
 
-  Worker(const DataPlaneConfig& config, io::TunQueue tun, Mailbox<DataPlaneEvent>& events, IkeBudget& ike_budget);
+  Worker(const DataPlaneConfig& config, io::TunQueue tun, Mailbox<DataPlaneEvent>& events, EventBudgets& budgets);
   [[nodiscard]] Result<void, UserError> open(const DataPlaneConfig& config, const TransportRegistry& registry);
 
   // worker.cpp: the loop, commands, deadlines
@@ -140,45 +190,67 @@ class Worker {
   void start_sending(Child& child);
   void stop_sending(Child& child);
   void poll_lifetime(Child& child, esp::Lifetime& lifetime, bool outbound);
-  void poll_reports(TransportId id, Instant now);
-  void fail_link(TransportId id, std::error_code error);
+  [[nodiscard]] int wait_ms() const;
   void tell(DataPlaneEvent event) { told_.push_back(std::move(event)); }
   [[nodiscard]] Child* find(Spi spi) const noexcept {
     const auto found = children_.find(spi);
     return found == children_.end() ? nullptr : found->second.get();
   }
+  [[nodiscard]] CarriedSession* find(SessionTag session) const noexcept {
+    const auto found = sessions_.find(session);
+    return found == sessions_.end() ? nullptr : found->second.get();
+  }
+
+  // paths.cpp: what sessions and transports are told of paths
+  void install(command::Install& install, Instant now);
+  void remove_session(SessionTag session, Instant now);
+  void open_path(const command::OpenPath& order, Instant now);
+  void close_path(const AddressPair& path, Instant now);
+  void add_path(const command::AddPath& order);
+  void remove_path(CarriedSession& session, std::size_t index, Instant now);
+  void use_paths(const command::UsePaths& order, Instant now);
+  void publish_spis(CarriedSession& session);
+  [[nodiscard]] Link* living_link(TransportId id) noexcept {
+    return id < links_.size() && links_[id].lives() ? &links_[id] : nullptr;
+  }
+  void poll_reports(TransportId id, Instant now);
+  void tell_signal(const PathReport& report, Instant now);
+  void fail_link(TransportId id, std::error_code error);
 
   // inbound.cpp: transport to TUN
   void receive(TransportId id, Instant now);
-  void take_ike(TransportId id, const packet::Packet& packet);
-  void refuse_unknown(TransportId id, Spi spi, std::span<packet::Packet> run, Instant now);
-  void open_run(TransportId id, Child& child, std::span<packet::Packet> run, Instant now);
-  void note_authentic(TransportId id, Child& child, const AddressPair& path, Instant now);
+  void take_ike(const packet::Packet& packet);
+  void refuse_unknown(Spi spi, std::span<packet::Packet> run, Instant now);
+  void open_run(Child& child, std::span<packet::Packet> run, Instant now);
+  void take_control(const Child& child, const packet::Packet& packet, const PathSlot* slot, Instant now);
+  void tell_moved(Child& child, const AddressPair& path, Instant now);
   void write_inner(std::span<packet::Packet> batch);
 
   // outbound.cpp: TUN to transport
   [[nodiscard]] bool read_tun(Instant now);
   void cut(const packet::VirtioNetHeader& header, ByteView packet, Instant now);
   void seal_runs(Instant now);
+  void send_twins(CarriedSession& session, std::span<const packet::Packet> batch, Instant now);
   [[nodiscard]] bool flush();
   [[nodiscard]] bool flush_ike(TransportId id, Instant now);
   void answer_too_big(Child& child, ByteView packet, const packet::IpView& ip, Instant now);
   void send_ike(const command::SendIke& order, Instant now);
-  void send_dummy(Child& child, ByteView body, Instant now);
-  void send_keepalive(Child& child, Instant now);
+  void send_control(const command::SendControl& order, Instant now);
+  void send_keepalive(PathSlot& slot, Instant now);
   void send_alone(TransportId id, packet::Packet packet, Instant now);
 
   packet::PacketPool pool_;  // first in, last out: everything below holds packets of it
   packet::PacketCarver carver_;
   io::TunQueue tun_;
   UniqueFd epoll_;
-  std::vector<Link> links_;
+  std::array<Link, kTransportIds> links_;  // by TransportId, with holes
   Mailbox<Command> commands_;
   Mailbox<DataPlaneEvent>& events_;
-  IkeBudget& ike_budget_;
+  EventBudgets& budgets_;
 
   std::unordered_map<Spi, std::unique_ptr<Child>> children_;  // by inbound SPI
-  std::unordered_map<SessionTag, std::vector<Child*>> sessions_;
+  std::unordered_map<SessionTag, std::unique_ptr<CarriedSession>> sessions_;
+  std::vector<Spi> spis_;  // for publish_spis(), to keep its capacity
   OutboundTable outbound_;
 
   // Of the present turn.
@@ -188,28 +260,27 @@ class Worker {
   std::optional<Instant> next_tick_;
   std::vector<Command> orders_;
   std::vector<DataPlaneEvent> told_;
-  TokenBucket unknown_spi_{5, 5}, hints_{5, 10}, icmp_{200, 50};
+  TokenBucket unknown_spi_{5, 5}, hints_{5, 10}, icmp_{200, 50}, signals_{500, 200};
 
   // Inbound.
   std::array<packet::Packet, kInboundBatch> in_;
   std::array<esp::Verdict, kInboundBatch> verdicts_{};
   packet::Coalescer coalescer_;
 
-  // Outbound. `out_` is cut and sealed for runs of one Child SA, then sent for groups of one transport; what a full
-  // socket leaves stays there, and the TUN is not read meanwhile.
+  // Outbound. `out_` is cut and sealed for runs of one Child SA, copied for a twin, then sent for groups of one
+  // transport; what a full socket leaves stays there, and the TUN is not read meanwhile. A twin waits for nothing.
   struct Run {
     Child* child;
     std::size_t first, count;
   };
   struct Group {
     TransportId transport;
-    std::size_t count;
+    std::size_t first, count;  // what is left
   };
   std::unique_ptr<std::uint8_t[]> tun_buffer_;
-  std::vector<packet::Packet> out_;
+  std::vector<packet::Packet> out_, twins_;
   std::vector<Run> runs_;
   std::vector<Group> groups_;
-  std::size_t out_first_ = 0, group_first_ = 0;
 
   std::optional<PcapWriter> pcap_;
   DataPlaneCounters counts_;

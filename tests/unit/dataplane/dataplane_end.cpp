@@ -73,7 +73,7 @@ int main(int argc, char** argv) {
   sigwait(&ends, &signal);
   plane->stop();
   const auto counters = plane->counters();
-  const auto& wire = counters.transports[0];
+  const auto& wire = *counters.transports[transports::kUdpTransport];
   std::printf(
       "turns %llu; TUN reads %llu, writes %llu; inner sent %llu, received %llu; sendmsg %llu, recvmsg %llu; "
       "blocked %llu, dropped %llu, replayed %llu, pool empty %llu\n",

@@ -39,7 +39,7 @@ struct TunRecord {
 };
 
 struct EndOptions {
-  std::string transport = "udp";
+  std::vector<std::string> transports{"udp"};  // with the same settings
   const transports::TransportRegistry* registry = &transports::builtin_transports();
   bool headend = false;
   bool transport_offload = true;
@@ -56,15 +56,17 @@ class End {
     std::array<int, 2> pair{-1, -1};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair.data()) != 0) std::abort();
     outside_ = UniqueFd{pair[0]};
+    transports::DataPlaneConfig config;
     transports::TransportConfig transport;
-    transport.name = options.transport;
     transport.local = options.local;
     transport.headend = options.headend;
     transport.ike_port = options.ike_port;
     transport.offload = options.transport_offload;
     transport.socket_buffer = options.socket_buffer;
-    transports::DataPlaneConfig config;
-    config.transports.push_back(std::move(transport));
+    for (const auto& name : options.transports) {
+      transport.name = name;
+      config.transports.push_back(transport);
+    }
     config.tun.emplace_back(UniqueFd{pair[1]}, options.tun_header);
     if (options.tun_header) config.tun_offloads = {true, true, true, true};
     config.pcap_file = options.pcap_file;

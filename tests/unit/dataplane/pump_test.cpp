@@ -171,9 +171,9 @@ TEST_CASE("a super-packet crosses as few messages and comes out whole", "[datapl
     pair.client.plane->stop();
     const auto counters = pair.client.plane->counters();
     CHECK(counters.inner_sent == 47);
-    CHECK(counters.transports[0].sent_packets == 47);
+    CHECK(counters.transports[0]->sent_packets == 47);
     // Without UDP_SEGMENT in the kernel there would be 47 of them: everything this runs on has it.
-    CHECK(counters.transports[0].send_calls <= 3);
+    CHECK(counters.transports[0]->send_calls <= 3);
     CHECK(writes <= 4);
   }
 }
@@ -230,6 +230,9 @@ class ValveTransport final : public Transport {
     return std::size_t{0};
   }
   [[nodiscard]] std::optional<PathReport> poll_report() override { return std::nullopt; }
+  void open_path(const PathRequest&, Instant) override {}
+  void close_path(const AddressPair&, Instant) override {}
+  void set_inbound_spis(const AddressPair&, std::span<const Spi>) override {}
   [[nodiscard]] std::optional<Instant> next_deadline() const override { return std::nullopt; }
   void handle_deadline(Instant) override {}
   [[nodiscard]] int wait_fd() const noexcept override { return valve->wake.fd(); }
@@ -247,12 +250,11 @@ TEST_CASE("a full socket stops the reading of the TUN, and nothing is lost", "[d
   Valve here;
   valve = &here;
   TransportRegistry registry;
-  registry.add("valve",
+  registry.add("udp",
                [](const TransportConfig&, packet::PacketPool&) -> Result<std::unique_ptr<Transport>, UserError> {
                  return std::make_unique<ValveTransport>();
                });
   EndOptions options;
-  options.transport = "valve";
   options.registry = &registry;
   End end{options};
   StaticChild child;
@@ -290,13 +292,13 @@ TEST_CASE("IKE messages reach the other control thread with their path, and thei
   Pair pair{client, headend};
   for (const auto& there : headend.local) {
     const Bytes question = counting(60, 1), answer = counting(300, 9);
-    pair.client.plane->send_ike(0, {pair.client.local[0], there}, question);
+    pair.client.plane->send_ike({pair.client.local[0], there}, question);
     const auto received = pair.headend.event<IkeReceived>();
     REQUIRE(received);
     CHECK(received->message == question);
     CHECK(received->path.local == there);
     CHECK(received->path.remote.port == pair.client.local[0].port);
-    pair.headend.plane->send_ike(0, received->path, answer);
+    pair.headend.plane->send_ike(received->path, answer);
     const auto answered = pair.client.event<IkeReceived>();
     REQUIRE(answered);
     CHECK(answered->message == answer);
@@ -307,7 +309,7 @@ TEST_CASE("IKE messages reach the other control thread with their path, and thei
 
 TEST_CASE("the control thread being slow costs IKE messages, not memory", "[dataplane]") {
   Pair pair;
-  for (int i = 0; i < 3000; ++i) pair.client.plane->send_ike(0, pair.up, counting(1000, 1));
+  for (int i = 0; i < 3000; ++i) pair.client.plane->send_ike(pair.up, counting(1000, 1));
   pair.client.plane->stop();
   REQUIRE(until([&] { return pair.headend.plane->counters().ike_dropped != 0; }));
   pair.headend.plane->stop();
@@ -358,7 +360,7 @@ TEST_CASE("a peer that moved is told of and followed only on command", "[datapla
   REQUIRE(pair.client.plane->rebind(0, {kAny4}));
   const auto moved_to = pair.client.plane->local_endpoints(0).front();
   CHECK(moved_to != pair.client.local[0]);
-  pair.client.plane->move_path(SessionTag{7}, 0, {moved_to, pair.headend.local[0]});
+  pair.client.plane->use_paths(SessionTag{7}, {moved_to, pair.headend.local[0]});
   auto spec = outward();
   spec.payload = counting(50);
   pair.client.route(make_udp(spec));
@@ -368,7 +370,7 @@ TEST_CASE("a peer that moved is told of and followed only on command", "[datapla
   CHECK(moved->session == SessionTag{7});
   CHECK(moved->child == Spi{0x2001});
   CHECK(moved->path == AddressPair{pair.headend.local[0], moved_to});
-  pair.headend.plane->move_path(moved->session, moved->transport, moved->path);
+  pair.headend.plane->use_paths(moved->session, moved->path);
   pair.headend.route(make_udp(reversed(spec)));
   CHECK(pair.client.delivered());
 }
@@ -479,7 +481,7 @@ TEST_CASE("a packet beyond the tunnel's MTU is answered by ICMP, and a SYN is cl
 
 TEST_CASE("a dummy packet proves the peer and reaches no TUN", "[dataplane][rfc4303]") {
   Pair pair;
-  pair.client.plane->send_dummy(Spi{0x1001}, counting(40));
+  pair.client.plane->send_control(SessionTag{7}, pair.up, counting(40));
   const auto first = pair.headend.event<FirstInbound>();
   REQUIRE(first);
   CHECK(first->child == Spi{0x2001});

@@ -1,0 +1,158 @@
+// What the packet thread's sessions and transports are told of paths, and what transports tell of them.
+#include <sys/epoll.h>
+
+#include <algorithm>
+
+#include "transports/dataplane/worker.h"
+
+namespace switchback::transports {
+
+// ---------------------------------------------------------------- sessions
+
+void Worker::install(command::Install& install, Instant now) {
+  const auto spi = install.child->spi();
+  if (auto* before = find(spi)) finish(*before);
+  auto& child = *install.child;
+  auto& session = sessions_[child.session];
+  if (!session) {
+    session = std::make_unique<CarriedSession>();
+    session->tag = child.session;
+  }
+  session->control_waiting = std::move(install.control_waiting);
+  if (install.activity) {
+    session->in_use = session->place(install.path, install.activity);
+    if (auto* slot = session->at(session->in_use)) slot->last_sent = now;
+  }
+  child.carrier = session.get();
+  session->children.push_back(&child);
+  children_[spi] = std::move(install.child);
+  if (install.at_once) start_sending(child);
+  publish_spis(*session);
+  next_tick_ = earliest(next_tick_, now + kTickInterval);
+}
+
+void Worker::remove_session(SessionTag tag, Instant now) {
+  auto* session = find(tag);
+  if (session == nullptr) return;
+  while (!session->children.empty()) finish(*session->children.back());
+  for (std::size_t i = 0; i < session->slots.size(); ++i) {
+    if (session->slots[i].activity) remove_path(*session, i, now);
+  }
+  sessions_.erase(tag);
+}
+
+void Worker::add_path(const command::AddPath& order) {
+  auto* session = find(order.session);
+  if (session == nullptr) return;
+  const bool known = session->find(order.path) != nullptr;
+  if (session->place(order.path, order.activity) == CarriedSession::kNone) {
+    ++counts_.no_path;
+    return;
+  }
+  if (!known) publish_spis(*session);
+}
+
+void Worker::remove_path(CarriedSession& session, std::size_t index, Instant now) {
+  const auto path = session.slots[index].path;
+  session.take_away(index);
+  if (auto* link = living_link(path.transport)) link->transport->set_inbound_spis(path, {});
+  close_path(path, now);
+}
+
+void Worker::use_paths(const command::UsePaths& order, Instant now) {
+  auto* session = find(order.session);
+  if (session == nullptr) return;
+  session->in_use = session->index_of(order.in_use);
+  session->twin = order.twin ? session->index_of(*order.twin) : CarriedSession::kNone;
+  if (session->twin == session->in_use) session->twin = CarriedSession::kNone;
+  next_tick_ = earliest(next_tick_, now + kTickInterval);  // its keepalives may be due
+}
+
+void Worker::publish_spis(CarriedSession& session) {
+  spis_.clear();
+  for (const auto* child : session.children) spis_.push_back(child->spi());
+  for (const auto& slot : session.slots) {
+    if (!slot.activity) continue;
+    if (auto* link = living_link(slot.path.transport)) link->transport->set_inbound_spis(slot.path, spis_);
+  }
+}
+
+// ---------------------------------------------------------------- transports
+
+void Worker::open_path(const command::OpenPath& order, Instant now) {
+  auto* link = living_link(order.transport);
+  if (link == nullptr) {
+    ++counts_.no_path;
+    const std::string name{transport_name(order.transport)};
+    tell(PathFailed{order.request.id, order.transport,
+                    has(order.transport) ? "the transport " + name + " has failed at this end"
+                                         : "this end does not run the transport " + name});
+    return;
+  }
+  if (link->opening.size() == kOpening) link->opening.erase(link->opening.begin());
+  link->opening.push_back(order.request.id);
+  link->transport->open_path(order.request, now);
+}
+
+void Worker::close_path(const AddressPair& path, Instant now) {
+  if (auto* link = living_link(path.transport)) {
+    link->transport->close_path(path, now);
+  } else {
+    ++counts_.no_path;
+  }
+}
+
+void Worker::poll_reports(TransportId id, Instant now) {
+  auto& link = links_[id];
+  while (auto report = link.transport->poll_report()) {
+    report->path.transport = id;
+    switch (report->kind) {
+      case PathReport::Kind::unreachable:
+      case PathReport::Kind::mtu:
+        if (hints_.allow(now)) tell(PathHint{std::move(*report)});
+        break;
+      case PathReport::Kind::opened:
+        std::erase(link.opening, report->request);
+        tell(PathOpened{report->request, report->path});
+        break;
+      case PathReport::Kind::failed:
+        std::erase(link.opening, report->request);
+        tell(PathFailed{report->request, id, std::move(report->detail)});
+        break;
+      case PathReport::Kind::closed: tell(PathClosed{report->path, std::move(report->detail)}); break;
+      case PathReport::Kind::signal: tell_signal(*report, now); break;
+    }
+  }
+}
+
+/// Equal ones of a turn become one, and a flood of them is cut: nobody signed them, and probes settle what they mean.
+void Worker::tell_signal(const PathReport& report, Instant now) {
+  constexpr std::size_t kLookedAt = 32;
+  const auto newest = std::min(told_.size(), kLookedAt);
+  for (auto event = told_.rbegin(); event != told_.rbegin() + static_cast<std::ptrdiff_t>(newest); ++event) {
+    auto* told = std::get_if<PathSignal>(&*event);
+    if (told != nullptr && told->signal == report.signal && told->path == report.path) {
+      told->count += report.count;
+      return;
+    }
+  }
+  if (signals_.allow(now)) tell(PathSignal{report.path, report.signal, report.count});
+}
+
+void Worker::fail_link(TransportId id, std::error_code error) {
+  auto& link = links_[id];
+  link.ready = false;
+  if (std::exchange(link.failed, true)) return;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, link.transport->wait_fd(), nullptr);
+  const auto what = "transport " + std::string{transport_name(id)};
+  tell(DataPlaneFailed{what, error, id});
+  const auto detail = what + ": " + error.message();
+  for (const auto request : std::exchange(link.opening, {})) tell(PathFailed{request, id, detail});
+  for (const auto& [tag, session] : sessions_) {
+    for (const auto& slot : session->slots) {
+      if (slot.activity && slot.path.transport == id) tell(PathClosed{slot.path, detail});
+    }
+  }
+}
+
+}  // namespace switchback::transports
