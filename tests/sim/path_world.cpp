@@ -324,7 +324,7 @@ void PathWorld::settle() {
 
 void PathWorld::check() {
   const auto now = clock.now();
-  std::erase_if(move_times_, [&](Instant at) { return now - at > 60s; });
+  std::erase_if(move_times_, [&](Instant at) { return now - at >= 60s; });
   most_moves = std::max(most_moves, static_cast<std::uint32_t>(move_times_.size()));
   if (!traffic) return;
   Instant since = now;
