@@ -8,14 +8,14 @@
 #
 # usage: cuts.sh [--how drop|reject] [--udp all|4500] [--return SECONDS] [--rate RATE] [--family 4|6] [TRANSPORT…]
 #   --how     drop: silence; reject: ICMP for udp and esp, a TCP reset for the rest (drop)
-#   --udp     all: no UDP at all; 4500: the port of the data only (all)
+#   --udp     4500: the port of the data; all: also that of IKE for native ESP, which then is of no use either (4500)
 #   --return  how long to wait for the return to the best transport; 0 leaves that part out (0)
 #   --rate    of the inner iperf3, one way (20M)
-#   the transports in the client's order; each but the last is cut (udp esp ctcp tls tcp)
+#   the transports in the client's order; whichever is in use is cut, until the last of them is (udp esp ctcp tls tcp)
 # shellcheck source=tests/e2e/lib_paths.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib_paths.sh"
 
-how=drop udp=all back=0 rate=20M family=4 order=()
+how=drop udp=4500 back=0 rate=20M family=4 order=()
 while (( $# )); do
   case $1 in
     --how) how=$2; shift ;;
@@ -86,9 +86,7 @@ lose_transport() {
   said_since "$told"
 }
 
-for (( i = 0; i + 1 < ${#order[@]}; i++ )); do
-  lose_transport "$(client_transport)"
-done
+while ! runs_over "${order[-1]}"; do lose_transport "$(client_transport)"; done
 
 for table in $(on router nft list tables inet | sed -n 's/.* sbcut_//p'); do restore_path "$table"; done
 told=$(wc -l < "$WORK/client.log")
