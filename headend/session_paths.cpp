@@ -273,6 +273,10 @@ void SessionPaths::handle_control(const transports::ControlReceived& received, I
   if (auto answer = slot->answerer.handle_message(*message, all, follower_.decision(), received.at, now)) {
     send(slot->path, *answer);
   }
+  if (slot->answerer.take_mtu_doubt() && slot->pmtu) {  // probes come through, large packets do not
+    slot->pmtu->handle_large_lost(now);
+    work_pmtu(*slot);
+  }
   poll_answerer(*slot, now);
   if (const auto* answer = std::get_if<path::ProbeAnswer>(&*message)) {
     if (slot->proof_id == answer->id) prove(slot->path.remote.address, now);
