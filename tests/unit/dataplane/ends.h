@@ -74,8 +74,11 @@ class End {
     local = plane->local_endpoints(0);
   }
 
+  /// Returns once the packet thread has obeyed all commands so far, which it may otherwise see after a packet.
+  void settle() const { (void)plane->local_endpoints(0); }
   /// As if the kernel routed a packet into the TUN.
   void route(const Bytes& packet, const packet::VirtioNetHeader& header = {}) {
+    settle();
     Bytes octets;
     if (header_) {
       octets.resize(packet::VirtioNetHeader::kBytes);

@@ -250,10 +250,9 @@ TEST_CASE("a full socket stops the reading of the TUN, and nothing is lost", "[d
   Valve here;
   valve = &here;
   TransportRegistry registry;
-  registry.add("udp",
-               [](const TransportConfig&, packet::PacketPool&) -> Result<std::unique_ptr<Transport>, UserError> {
-                 return std::make_unique<ValveTransport>();
-               });
+  registry.add("udp", [](const TransportConfig&, packet::PacketPool&) -> Result<std::unique_ptr<Transport>, UserError> {
+    return std::make_unique<ValveTransport>();
+  });
   EndOptions options;
   options.registry = &registry;
   End end{options};
