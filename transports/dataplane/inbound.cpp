@@ -66,7 +66,7 @@ void Worker::take_ike(const Packet& packet) {
 
 void Worker::refuse_unknown(Spi spi, std::span<Packet> run, Instant now) {
   counts_.unknown_spi += run.size();
-  if (unknown_spi_.allow(now)) tell(UnknownSpi{run[0].path, spi, run[0].size()});
+  if (unknown_spi_.at(run[0].path.transport).allow(now)) tell(UnknownSpi{run[0].path, spi, run[0].size()});
   for (auto& packet : run) packet.reset();
 }
 

@@ -260,7 +260,9 @@ class Worker {
   std::optional<Instant> next_tick_;
   std::vector<Command> orders_;
   std::vector<DataPlaneEvent> told_;
-  TokenBucket unknown_spi_{5, 5}, hints_{5, 10}, icmp_{200, 50}, signals_{500, 200};
+  /// By transport: a peer that sends copies on two paths may hear an answer on one of them only.
+  std::array<TokenBucket, kTransportIds> unknown_spi_{{{5, 5}, {5, 5}, {5, 5}, {5, 5}, {5, 5}}};
+  TokenBucket hints_{5, 10}, icmp_{200, 50}, signals_{500, 200};
 
   // Inbound.
   std::array<packet::Packet, kInboundBatch> in_;
