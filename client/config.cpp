@@ -210,6 +210,9 @@ std::shared_ptr<const ike::SessionConfig> make_session_config(const Config& conf
   session->auth_notifies.push_back({path::kInBandNotify, path::build_in_band()});
   session->keylog = !config.keylog_directory.empty();
   auto& timers = session->timers;
+  // A session outlives some 40 s in which no path works. Where the headend says that it does not know it any more, or
+  // knows one path only, the Connector does not wait so long.
+  timers.suspicion.sends = 22;
   const auto& wanted = config.profile.timers;
   if (wanted.ike_rekey) timers.ike_rekey = *wanted.ike_rekey;
   if (wanted.child_rekey) timers.child_rekey = *wanted.child_rekey;

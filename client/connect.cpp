@@ -120,7 +120,7 @@ void Connector::begin_race(const std::vector<IpAddress>& addresses) {
   child_error_.reset();
   last_in_ = last_hint_ = {};
   hint_interval_ = {};
-  outage_since_.reset();
+  strangers_ = 0;
   paths_.start(tag_, std::move(reachable), monotonic_now());
 }
 

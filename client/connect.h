@@ -80,6 +80,7 @@ class Connector final : private PathsHost {
   void on_child(ike::ChildInstalled& child, Instant now);
   void came_up(path::TransportKind transport, Instant now);
   void on_closed(const ike::Closed& closed);
+  void give_up_session(const std::string& why);
   void on_ike_message(const transports::IkeReceived& received, Instant now);
   void bring_up(const ike::ChildInstalled& child);
   void on_data(Instant now);
@@ -94,6 +95,7 @@ class Connector final : private PathsHost {
   void finish();
   void on_control(std::string_view request, io::ControlServer::Reply reply);
   [[nodiscard]] StatusView status() const;
+  [[nodiscard]] Instant last_heard() const;
   void announce(const std::string& line);
 
   io::EventLoop& loop_;
@@ -127,7 +129,8 @@ class Connector final : private PathsHost {
   Instant last_in_{}, last_hint_{};
   Duration hint_interval_{};
   Instant last_busy_{};  // traffic of any kind
-  std::optional<Instant> outage_since_;
+  std::uint32_t strangers_ =
+      0;  // times that the headend said since it was last heard that it does not know the session
   bool waiting_for_route_ = false;
 
   io::EventLoop::Watch data_watch_, signal_watch_, network_watch_;

@@ -38,6 +38,14 @@ void Connector::data_moved(path::TransportKind transport, const AddressPair& ike
 void Connector::path_event(const path::Event& event) {
   if (state_ == State::up) {
     if (worth_a_line(event)) announce(path::describe(event));
+    if (event.kind != path::EventKind::stalled && event.kind != path::EventKind::outage) return;
+    // It may be the headend that is gone or has been restarted, rather than the path.
+    loop_.post([this, tag = tag_] {
+      if (tag != tag_ || !session_) return;
+      const auto now = monotonic_now();
+      session_->handle_hint(now);
+      pump(now);
+    });
     return;
   }
   if (event.kind != path::EventKind::failed && event.kind != path::EventKind::outage) return;

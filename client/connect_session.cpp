@@ -18,8 +18,13 @@ constexpr Duration kTick = milliseconds{500};
 /// Without traffic for so long the tunnel is idle, and looked at less often.
 constexpr Duration kIdleAfter = seconds{10};
 constexpr Duration kIdleTick = seconds{1};
-/// No path has worked for so long: is the session still there?
-constexpr Duration kOutageLasts = seconds{30};
+/// While no path works, IKE is asked so often whether the session is still there.
+constexpr Duration kHintInOutage = seconds{10};
+/// A standard peer that does not answer for so long is gone.
+constexpr Duration kHintPatience = seconds{5};
+/// Where an IKE message names its first payload, RFC 7296 §3.1.
+constexpr std::size_t kFirstPayload = 16;
+constexpr std::uint32_t kStrangersBelieved = 2;
 /// We send and nothing comes back for so long: ask the headend whether it is there. Cheap when it is.
 constexpr Duration kSilence = milliseconds{1500};
 constexpr Duration kFirstHintInterval = seconds{5};
@@ -332,8 +337,35 @@ void Connector::on_ike_message(const transports::IkeReceived& received, Instant 
     return;
   }
   if (!session_) return;
+  const auto heard = session_->last_heard();
   session_->handle_message(received.message, received.path, now, wall_now());
+  if (session_->last_heard() != heard) strangers_ = 0;
+  // RFC 7296 §2.21.4: a headend without our session can only say so unprotected, which anybody could. It is believed
+  // when it answers our checks again and again, and nothing authentic has come by any path meanwhile.
+  const bool unprotected = received.message.size() > kFirstPayload && session_->last_heard() == heard &&
+                           received.message[kFirstPayload] == static_cast<std::uint8_t>(ike::PayloadType::notify);
+  if (unprotected && ++strangers_ >= kStrangersBelieved && now - last_heard() > kSilence) {
+    give_up_session("the headend does not know the session any more");
+    return;
+  }
   pump(now);
+}
+
+/// When anything authentic came last, by IKE or as data.
+Instant Connector::last_heard() const {
+  Instant last = session_ ? session_->last_heard() : Instant{};
+  for (const auto& [spi, child] : children_) last = std::max(last, child.counters.activity->last_inbound());
+  return last;
+}
+
+void Connector::give_up_session(const std::string& why) {
+  if (!session_) return;
+  const auto remote = session_->path().remote;
+  log::info("session_given_up", {{"reason", why}, {"remote", remote}});
+  const bool served = state_ == State::up;
+  drop_session();
+  if (served) announce("reconnecting: " + why);
+  if (state_ != State::closing) retry_later(why, true);
 }
 
 void Connector::on_tick(Instant now) {
@@ -354,13 +386,7 @@ void Connector::on_tick(Instant now) {
   }
   if (paths_.peer_takes_part()) {
     paths_.look(now);
-    if (paths_.state() != path::SelectorState::outage) {
-      outage_since_.reset();
-    } else if (!outage_since_) {
-      outage_since_ = now;
-    } else if (now - *outage_since_ > kOutageLasts && now - last_hint_ > kOutageLasts) {
-      // All paths are tried again and again meanwhile; but perhaps it is the session that is gone. If IKE is not
-      // answered either, it ends by that, and everything starts anew.
+    if (paths_.state() == path::SelectorState::outage && now - last_hint_ > kHintInOutage) {
       last_hint_ = now;
       session_->handle_hint(now);
     }
@@ -372,6 +398,9 @@ void Connector::on_tick(Instant now) {
     last_hint_ = now;
     hint_interval_ = std::min(std::max(hint_interval_ * 2, kFirstHintInterval), kHintIntervalCap);
     session_->handle_hint(now);
+  } else if (last_hint_ > last_heard() && now - last_hint_ > kHintPatience) {
+    give_up_session("the headend at " + place(session_->path().remote) + " does not answer");
+    return;
   }
   pump(now);
 }

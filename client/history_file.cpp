@@ -39,7 +39,7 @@ bool write_all(int fd, std::string_view text) {
 
 std::string history_path(const std::string& directory, const std::string& profile, const std::string& headend) {
   std::array<char, 40> name{};
-  std::snprintf(name.data(), name.size(), "networks-%016llx",
+  std::snprintf(name.data(), name.size(), "history-%016llx",
                 static_cast<unsigned long long>(hash(profile + '\0' + headend)));
   return directory + "/" + name.data();
 }

@@ -40,7 +40,7 @@ TEST_CASE("each profile has a file of its own whose name tells nothing", "[paths
   CHECK(alice != history_path("/run", "alice", "other.example.org"));
   CHECK(alice == history_path("/run", "alice", "vpn.example.org"));
   CHECK(alice.find("alice") == std::string::npos);
-  CHECK(history_path("/run", "../../etc/passwd", "x").substr(0, 14) == "/run/networks-");
+  CHECK(history_path("/run", "../../etc/passwd", "x").substr(0, 13) == "/run/history-");
 }
 
 TEST_CASE("a history that is damaged, far too long or no file costs a memory and nothing else", "[paths]") {
