@@ -4,6 +4,8 @@
 #include <array>
 
 #include "transports/esp/driver.h"
+#include "transports/tcp/driver.h"
+#include "transports/tls/driver.h"
 #include "transports/udp/driver.h"
 
 namespace switchback::transports {
@@ -44,6 +46,8 @@ const TransportRegistry& builtin_transports() {
     TransportRegistry all;
     all.add("udp", &udp::open);
     all.add("esp", &native_esp::open);
+    all.add("tls", &tls::open);
+    all.add("tcp", &tcp::open);
     return all;
   }();
   return registry;
