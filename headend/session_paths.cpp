@@ -278,6 +278,7 @@ void SessionPaths::handle_control(const transports::ControlReceived& received, I
     work_pmtu(*slot);
   }
   poll_answerer(*slot, now);
+  look_for_data(now);
   if (const auto* answer = std::get_if<path::ProbeAnswer>(&*message)) {
     if (slot->proof_id == answer->id) prove(slot->path.remote.address, now);
   } else if (const auto* found = std::get_if<path::PmtuAnswer>(&*message)) {
@@ -351,18 +352,26 @@ void SessionPaths::handle_mtu_hint(const AddressPair& path, std::uint32_t outer_
   }
 }
 
-void SessionPaths::handle_tick(Instant now) {
+void SessionPaths::look_for_data(Instant now) {
   std::uint64_t octets = 0;
-  for (auto& slot : slots_) {
-    if (!slot.activity) continue;
-    octets += load(slot.activity->received_octets);
-    slot.heard = std::max(slot.heard, Instant{Duration{slot.activity->last_in.load(std::memory_order_relaxed)}});
-    if (speaks_control_) poll_answerer(slot, now);
+  for (const auto& slot : slots_) {
+    if (slot.activity) octets += load(slot.activity->received_octets);
   }
   if (octets != data_octets_) {
     data_octets_ = octets;
     data_at_ = now;
   }
+  look_at_.reset();
+  if (speaks_control_ && data_octets_ != 0 && now - data_at_ < rules_->look_for) look_at_ = now + rules_->look_every;
+}
+
+void SessionPaths::handle_tick(Instant now) {
+  for (auto& slot : slots_) {
+    if (!slot.activity) continue;
+    slot.heard = std::max(slot.heard, Instant{Duration{slot.activity->last_in.load(std::memory_order_relaxed)}});
+    if (speaks_control_) poll_answerer(slot, now);
+  }
+  look_for_data(now);
   for (std::size_t i = 0; i < slots_.size();) {
     const auto& slot = slots_[i];
     const bool needed = slot.path == used_.in_use || slot.path == used_.twin || slot.id == base_;
@@ -375,9 +384,12 @@ void SessionPaths::handle_tick(Instant now) {
 }
 
 void SessionPaths::handle_deadline(Instant now) {
+  const bool look = look_at_ && *look_at_ <= now;
   for (auto& slot : slots_) {
-    if (const auto due = slot.answerer.next_deadline(); due && *due <= now) poll_answerer(slot, now);
+    const auto due = slot.answerer.next_deadline();
+    if (look || (due && *due <= now)) poll_answerer(slot, now);
   }
+  if (look) look_for_data(now);
   if (prove_at_ && *prove_at_ <= now) {
     auto* used = used_.in_use ? find(*used_.in_use) : nullptr;
     prove_at_.reset();
@@ -401,6 +413,7 @@ std::optional<Instant> SessionPaths::next_deadline() const noexcept {
   const auto consider = [&](std::optional<Instant> when) {
     if (when && (!soonest || *when < *soonest)) soonest = when;
   };
+  consider(look_at_);
   for (const auto& slot : slots_) {
     consider(slot.answerer.next_deadline());
     if (slot.pmtu && slot.path == used_.in_use) {

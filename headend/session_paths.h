@@ -38,6 +38,10 @@ struct PathRules {
   std::uint16_t tun_mtu = 1438;
 
   // Times.
+  /// Data is looked for so often, for so long after some came. The client expects a report within half a second of data
+  /// that it sends; after path::Timings::idle_after without any it sends a probe first, which wakes us.
+  Duration look_every = std::chrono::milliseconds{250};
+  Duration look_for = std::chrono::seconds{4};
   Duration probe_every = std::chrono::seconds{2};    // our own, on the path in use while data comes: for RTT and loss
   Duration prove_within = std::chrono::seconds{10};  // a new address of the client, by an answer from there
   Duration prove_every = std::chrono::seconds{1};
@@ -192,6 +196,8 @@ class SessionPaths {
   void send(const AddressPair& path, const path::ControlMessage& message, bool dont_fragment = false);
   void send_proof_probe(Slot& slot, Instant now);
   void poll_answerer(Slot& slot, Instant now);
+  /// Whether data came since the last time; if so, it is looked for often for a while.
+  void look_for_data(Instant now);
   void work_pmtu(Slot& slot);
   void start_pmtu(Slot& slot, Instant now);
   void set_mtu();
@@ -213,7 +219,8 @@ class SessionPaths {
   std::shared_ptr<const esp::SaCounters> inbound_;
   Instant distrust_until_{};         // somebody claimed an address that nobody answered from
   std::optional<Instant> prove_at_;  // when the address of the path in use is probed again
-  Instant data_at_{};                // when data last came, to the second
+  std::optional<Instant> look_at_;   // for data, while some came lately
+  Instant data_at_{};                // when data was last found to have come
   std::uint64_t data_octets_ = 0;    // that had come by then, on all paths that there have ever been
   std::optional<std::uint16_t> inner_mtu_;
   std::vector<Action> actions_;

@@ -258,6 +258,18 @@ TEST_CASE("what arrives is reported every 250 ms, and an idle session costs no t
   CHECK_FALSE(world.session->next_deadline().has_value());
 }
 
+TEST_CASE("data that begins again within seconds is reported before the client grows suspicious", "[headend][paths]") {
+  World world;
+  world.start();
+  world.probe(kUdp, 1, Role::in_use, 1);
+  world.data(kUdp, 10);
+  world.pass(3s);  // the client takes that for no pause, and sends no probe
+  world.forget();
+  world.data(kUdp, 10);
+  world.pass(300ms);
+  CHECK_FALSE(world.sent<path::Report>().empty());
+}
+
 TEST_CASE("loss, round trip and goodput come out of what is exchanged", "[headend][paths]") {
   World world;
   world.start();
