@@ -87,7 +87,7 @@ void Selector::handle_probe_answer(PathId id, const ProbeAnswer& answer, Instant
   if (sent == path->probes.end()) return;
   sent->state = SentProbe::answered;
   path->rtt.sample(now - sent->at);
-  if (sent->sent_all != 0) {
+  if (sent->sent_all != 0 && answer.received_count != 0) {  // a standard peer counts nothing
     path->loss_probed.totals(sent->sent_all, answer.received_count, now);
     doubt_mtu(*path, path->loss_probed, now);
   }
@@ -286,13 +286,8 @@ std::optional<Instant> Selector::next_deadline() const {
   std::optional<Instant> soonest;
   for (const auto& path : paths_) soonest = earliest(soonest, path_deadline(path));
   if (!queue_.empty()) soonest = earliest(soonest, next_start_);
-  if (state_.is(SelectorState::outage)) {
-    for (std::size_t i = 0; i < entries_.size(); ++i) {
-      const bool queued = std::find(queue_.begin(), queue_.end(), i) != queue_.end();
-      if (!queued && usable(entries_[i]) && !being_tried(i, true)) {
-        soonest = earliest(soonest, outage_retry_at(entries_[i]));
-      }
-    }
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    if (to_be_retried(i)) soonest = earliest(soonest, outage_retry_at(entries_[i]));
   }
   if (request_) soonest = earliest(soonest, request_->until);
   soonest = earliest(soonest, head_start_until());
@@ -398,10 +393,34 @@ Instant Selector::outage_retry_at(const Entry& entry) const noexcept {
 }
 
 Instant Selector::authenticate_until() const noexcept {
-  const bool others = std::any_of(paths_.begin(), paths_.end(), [&](const Path& path) {
-    return path.state.is(PathState::answered) && path.id != authenticating_;
+  const auto& times = config_.timings;
+  const Path* trying = nullptr;
+  bool others = false;
+  for (const auto& path : paths_) {
+    if (path.id == authenticating_) trying = &path;
+    others = others || (path.state.is(PathState::answered) && path.id != authenticating_);
+  }
+  if (!others || trying == nullptr) return authenticate_since_ + times.authenticate_timeout;
+  return authenticate_since_ + std::clamp(trying->opened_in * 8, times.authenticate_least, times.authenticate_hurry);
+}
+
+/// Whether a candidate that is not being tried waits for its next time only.
+bool Selector::to_be_retried(std::size_t candidate) const noexcept {
+  const auto& entry = entries_[candidate];
+  const bool round = state_.is(SelectorState::racing) && entry.failed_at;  // the others have their turn in the queue
+  if (!round && !state_.is(SelectorState::outage)) return false;
+  if (!usable(entry) || being_tried(candidate, true)) return false;
+  return std::find(queue_.begin(), queue_.end(), candidate) == queue_.end();
+}
+
+/// At the start: whether nothing has come back from anywhere, though each candidate had its time.
+bool Selector::nothing_answers() const noexcept {
+  if (!state_.is(SelectorState::racing)) return !anything_tried();
+  const bool hope = std::any_of(paths_.begin(), paths_.end(), [](const Path& path) {
+    return path.state.any_of(PathState::answered, PathState::validating, PathState::standby);
   });
-  return authenticate_since_ + (others ? config_.timings.authenticate_hurry : config_.timings.authenticate_timeout);
+  return !hope && std::all_of(entries_.begin(), entries_.end(),
+                              [&](const Entry& entry) { return entry.failed_at || !usable(entry); });
 }
 
 /// Shorter where the way is known to be short: a flow that a NAT forgot right after it opened is opened again soon.

@@ -261,6 +261,8 @@ class Selector {
   [[nodiscard]] bool busy(Instant now) const noexcept;
   [[nodiscard]] Instant outage_retry_at(const Entry& entry) const noexcept;
   [[nodiscard]] Instant authenticate_until() const noexcept;
+  [[nodiscard]] bool to_be_retried(std::size_t candidate) const noexcept;
+  [[nodiscard]] bool nothing_answers() const noexcept;
   [[nodiscard]] bool being_tried(std::size_t candidate, bool standby_too) const noexcept;
   [[nodiscard]] std::optional<std::size_t> next_to_climb(const Path& active) const noexcept;
   [[nodiscard]] Instant climb_at(const Entry& entry) const noexcept;

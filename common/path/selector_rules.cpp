@@ -191,13 +191,13 @@ void Selector::fulfil(Instant now) {
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     if (entries_[i].candidate.transport != request_->transport) continue;
     const bool queued = std::find(queue_.begin(), queue_.end(), i) != queue_.end();
+    if (calm && !request_->begun && !queued && usable(entries_[i]) && !being_tried(i, true)) {
+      open(i, Reason::requested, now);
+    }
     tried = tried || queued || being_tried(i, true);
-    if (queued || request_->begun || !usable(entries_[i]) || being_tried(i, true)) continue;
-    open(i, Reason::requested, now);
-    tried = true;
   }
-  request_->begun = true;
-  if (!tried || now >= request_->until) decline(now);
+  if (calm) request_->begun = true;  // in need other things come first
+  if ((calm && !tried) || now >= request_->until) decline(now);
 }
 
 void Selector::decline(Instant now) {
@@ -267,7 +267,7 @@ std::optional<std::size_t> Selector::next_to_climb(const Path& active) const noe
 void Selector::give_up_or_retry(Instant now) {
   const auto* carrying = carrier();
   const bool carried = carrying != nullptr && !carrying->state.is(PathState::stalled);
-  if (state_.any_of(SelectorState::racing, SelectorState::doubting) && !carried && !anything_tried()) {
+  if (state_.any_of(SelectorState::racing, SelectorState::doubting) && !carried && nothing_answers()) {
     enter(SelectorState::outage);
     // Without a session the wait counts from the start: nobody sits before it for hours.
     if (carrying != nullptr) outage_since_ = now;
@@ -285,15 +285,16 @@ void Selector::give_up_or_retry(Instant now) {
     log_.add(event);
   }
   // Each candidate has its own pause: one that takes its time to fail does not keep the others waiting.
-  if (!state_.is(SelectorState::outage)) return;
   for (std::size_t i = 0; i < entries_.size(); ++i) {
-    if (!usable(entries_[i]) || being_tried(i, true) || now < outage_retry_at(entries_[i])) continue;
-    if (std::find(queue_.begin(), queue_.end(), i) != queue_.end()) continue;
+    if (!to_be_retried(i) || now < outage_retry_at(entries_[i])) continue;
     queue_.push_back(i);
     if (!next_start_) next_start_ = now;
   }
-  race_reason_ = Reason::outage;
-  race_stagger_ = config_.timings.hard_stagger;
+  if (!state_.any_of(SelectorState::racing, SelectorState::outage)) return;
+  if (state_.is(SelectorState::outage)) {
+    race_reason_ = Reason::outage;
+    race_stagger_ = config_.timings.hard_stagger;
+  }
   race(now);
 }
 
@@ -325,6 +326,13 @@ void Selector::start_race(Instant now, bool own_too, Duration stagger) {
 }
 
 void Selector::race(Instant now) {
+  // Once a path is validated beside the one in doubt, what is no better than it would only be opened to be closed.
+  if (const auto* standby = best_standby(false); standby != nullptr && state_.is(SelectorState::doubting)) {
+    std::erase_if(queue_, [&](std::size_t index) {
+      const auto& entry = entries_[index];
+      return rank(entry) >= rank(*standby) && !(request_ && request_->transport == entry.candidate.transport);
+    });
+  }
   while (!queue_.empty() && next_start_ && now >= *next_start_) {
     const auto index = queue_.front();
     queue_.pop_front();

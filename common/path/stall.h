@@ -82,7 +82,8 @@ struct Timings {
   Duration family_stagger = std::chrono::milliseconds{50};  // head start of v6 within one transport
   Duration open_timeout = std::chrono::seconds{3};          // from opening to the transport's own "open"
   Duration authenticate_timeout = std::chrono::seconds{4};  // for IKE_AUTH on the path chosen for it …
-  Duration authenticate_hurry = std::chrono::seconds{2};    // … and where another path waits for its turn
+  Duration authenticate_hurry = std::chrono::seconds{2};    // … and where another path waits for its turn …
+  Duration authenticate_least = std::chrono::seconds{1};    // … down to this by 8 times what opening took
   Duration validate_timeout = std::chrono::seconds{3};      // from open to the first answered probe …
   Duration validate_hurry = std::chrono::seconds{2};        // … where it opened within open_quick
   Duration open_quick = std::chrono::milliseconds{300};
