@@ -183,11 +183,6 @@ void Paths::open(const path::OpenPath& action, Instant now) {
 }
 
 void Paths::opened(Entry& entry, Instant now) {
-  const bool twice = std::any_of(entries_.begin(), entries_.end(), [&](const auto& other) {
-    return other.first != entry.id && other.second.activity != nullptr && other.second.data == entry.data;
-  });
-  // Of datagrams there is one flow between two addresses, and it is there.
-  if (twice) return failed(entry, "this very flow is open already", now);
   if (authenticated_) attach(entry);
   selector_->handle_path_opened(entry.id, now);
   drain(now);
@@ -213,7 +208,9 @@ void Paths::close(path::PathId id) {
   if (entry == nullptr) return;
   host_.drop_ike(id);
   auto& data = tunnel_.data();
-  if (entry->activity != nullptr && authenticated_) {
+  if (shared(*entry)) {
+    // The other one goes on with it.
+  } else if (entry->activity != nullptr && authenticated_) {
     data.remove_path(tag_, entry->data);
   } else if (is_stream(entry->candidate.transport) && !entry->data.remote.address.empty()) {
     data.close_path(entry->data);
@@ -347,7 +344,7 @@ void Paths::relocate(Entry& entry, const AddressPair& to, Instant now) {
     tunnel_.follow_path(entry.data, applied_mtu_);
     tunnel_.data().set_inner_mtu(tag_, tunnel_.path_inner_mtu());
   }
-  tunnel_.data().remove_path(tag_, old);
+  if (find(old) == nullptr) tunnel_.data().remove_path(tag_, old);
   arm(now);
 }
 
@@ -415,8 +412,21 @@ const Paths::Entry* Paths::find(path::PathId id) const noexcept {
 
 Paths::Entry* Paths::find(const AddressPair& data) noexcept {
   const auto found =
-      std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) { return entry.second.data == data; });
-  return found == entries_.end() ? nullptr : &found->second;
+      std::find_if(entries_.rbegin(), entries_.rend(), [&](const auto& entry) { return entry.second.data == data; });
+  return found == entries_.rend() ? nullptr : &found->second;
+}
+
+Paths::Entry* Paths::find_probed(const AddressPair& data, std::uint64_t probe) noexcept {
+  for (auto& [id, entry] : entries_) {
+    if (entry.data != data) continue;
+    if (std::find(entry.probes.begin(), entry.probes.end(), probe) != entry.probes.end()) return &entry;
+  }
+  return nullptr;
+}
+
+bool Paths::shared(const Entry& entry) const noexcept {
+  return std::any_of(entries_.begin(), entries_.end(),
+                     [&](const auto& other) { return other.first != entry.id && other.second.data == entry.data; });
 }
 
 AddressPair Paths::data_path(path::PathId id) const {

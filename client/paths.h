@@ -1,6 +1,7 @@
 // The path selector's shell: what it wants done is done here, and what happens to paths is told to it.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
@@ -126,6 +127,9 @@ class Paths {
     std::optional<path::PmtuSearch> pmtu;
     Instant pmtu_begun{};
     std::string why;  // it failed
+    std::array<std::uint64_t, 16>
+        probes{};  // the last that were sent: two paths of datagrams may share their addresses
+    std::size_t next_probe = 0;
   };
 
   void drain(Instant now);
@@ -154,7 +158,10 @@ class Paths {
 
   [[nodiscard]] Entry* find(path::PathId id) noexcept;
   [[nodiscard]] const Entry* find(path::PathId id) const noexcept;
+  /// The newest of these addresses: one that was left goes on receiving while the same is opened again.
   [[nodiscard]] Entry* find(const AddressPair& data) noexcept;
+  [[nodiscard]] Entry* find_probed(const AddressPair& data, std::uint64_t probe) noexcept;
+  [[nodiscard]] bool shared(const Entry& entry) const noexcept;
 
   const Config& config_;
   Tunnel& tunnel_;

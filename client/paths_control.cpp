@@ -60,6 +60,7 @@ void Paths::send_probe(Entry& entry, const path::SendProbe& action, Instant now)
   probe.sent_at_us = path::to_microseconds(now);
   probe.sent_count = entry.activity->sent_packets.load(std::memory_order_relaxed);
   probe.claim = action.claim;
+  entry.probes[entry.next_probe++ % entry.probes.size()] = probe.id;
   send(entry, probe);
 }
 
@@ -112,11 +113,15 @@ void Paths::handle(const transports::ControlReceived& event, Instant now) {
     send(*entry, *answer);
   }
   if (const auto* answer = std::get_if<path::ProbeAnswer>(&*message)) {
-    selector_->handle_probe_answer(entry->id, *answer, now);
+    if (const auto* asked = find_probed(event.path, answer->id)) {
+      selector_->handle_probe_answer(asked->id, *answer, now);
+    }
   } else if (const auto* report = std::get_if<path::Report>(&*message)) {
     selector_->handle_report(entry->id, *report, event.received_packets, now);
-  } else if (const auto* pmtu = std::get_if<path::PmtuAnswer>(&*message); pmtu != nullptr && entry->pmtu) {
-    entry->pmtu->handle_answer(pmtu->id, pmtu->packet_octets, now);
+  } else if (const auto* pmtu = std::get_if<path::PmtuAnswer>(&*message)) {
+    for (auto& [id, other] : entries_) {  // their ids do not meet
+      if (other.data == event.path && other.pmtu) other.pmtu->handle_answer(pmtu->id, pmtu->packet_octets, now);
+    }
     apply_mtu(now);
   }
   drain(now);
