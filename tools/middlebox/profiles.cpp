@@ -87,7 +87,7 @@ const std::vector<DeviceProfile>& device_profiles() {
          return std::make_unique<Proxy>(ProxyRules{}, static_cast<std::uint32_t>(random()),
                                         static_cast<std::uint32_t>(random()));
        }},
-      {"proxy-chunk", "the same with segments of 700 octets", "a full TCP proxy with a small MSS",
+      {"proxy-chunk", "the same with segments of 700 octets", "a full TCP proxy that cuts small",
        [](std::mt19937_64& random) -> std::unique_ptr<Device> {
          return std::make_unique<Proxy>(ProxyRules{700, true}, static_cast<std::uint32_t>(random()),
                                         static_cast<std::uint32_t>(random()));

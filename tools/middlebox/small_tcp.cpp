@@ -189,7 +189,7 @@ void SmallTcp::poll(Instant now, std::vector<Out>& out) {
     auto syn = header(config_.listening ? kSyn | kAck : kSyn, kTurn + config_.isn);
     if (!config_.listening) syn.acknowledgement = 0;
     syn.window = 64240;
-    syn.options.mss = config_.segment_octets;
+    syn.options.mss = config_.announced_mss;
     if (!config_.listening || scaling_) syn.options.window_scale = kScale;
     out.push_back({syn, {}});
     timer_ = now + timeout_;

@@ -35,7 +35,8 @@ struct SmallTcpConfig {
   std::uint16_t local_port = 0, remote_port = 0;
   std::uint32_t isn = 0;
   bool listening = false;
-  std::uint16_t segment_octets = 1448;                  // longest payload that it sends, and the MSS that it announces
+  std::uint16_t segment_octets = 1448;  // longest payload that it sends
+  std::uint16_t announced_mss = 1448;
   std::size_t buffer_octets = std::size_t{512} << 10U;  // each way
   bool congestion_control = true;
 };
