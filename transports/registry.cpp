@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "transports/ctcp/driver.h"
 #include "transports/esp/driver.h"
 #include "transports/tcp/driver.h"
 #include "transports/tls/driver.h"
@@ -46,6 +47,7 @@ const TransportRegistry& builtin_transports() {
     TransportRegistry all;
     all.add("udp", &udp::open);
     all.add("esp", &native_esp::open);
+    all.add("ctcp", &ctcp::open);
     all.add("tls", &tls::open);
     all.add("tcp", &tcp::open);
     return all;

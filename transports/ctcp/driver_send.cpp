@@ -1,0 +1,234 @@
+// Sending: frames into engines or around packets, and runs of segments out of them.
+#include <poll.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+
+#include "transports/ctcp/ctcp_driver.h"
+
+namespace switchback::transports::ctcp {
+namespace {
+
+using packet::Packet;
+using packet::PacketKind;
+
+stream::Content content_of(PacketKind kind) noexcept {
+  return kind == PacketKind::ike ? stream::Content::ike : stream::Content::esp;
+}
+
+/// Whether `next` may be in one super-segment with `first`: nothing but the sequence number and PSH differs.
+bool same_run(const TcpHeader& first, const TcpHeader& next) noexcept {
+  return first.acknowledgement == next.acknowledgement && first.window == next.window &&
+         first.options == next.options && ((first.flags ^ next.flags) & ~kPsh) == 0;
+}
+
+/// How long a full socket is waited for in the middle of a run.
+constexpr int kBlockedMilliseconds = 2;
+
+}  // namespace
+
+bool Driver::may_send() {
+  if (watched_for_write_ < 0) return true;
+  pollfd entry{watched_for_write_, POLLOUT, 0};
+  if (::poll(&entry, 1, 0) == 0) return false;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, watched_for_write_, nullptr);
+  watched_for_write_ = -1;
+  return true;
+}
+
+void Driver::touch(Connection& connection) {
+  if (connection.touched) return;
+  connection.touched = true;
+  touched_.push_back(&connection);
+}
+
+void Driver::emit(const AddressPair& path, const TcpHeader& header, std::span<const iovec> payloads, std::size_t bytes,
+                  Instant now) {
+  const auto segments = std::max<std::size_t>(1, payloads.size());
+  const auto hop = hops_.find(path.remote.address, now);
+  if (!hop) {
+    counters_.send_dropped += segments;
+    return;
+  }
+  std::array<std::uint8_t, kTcpMaximumHeaderBytes> octets{};
+  io::TcpEmitter::Run run;
+  run.source = path.local.address;
+  run.destination = path.remote.address;
+  run.header = ByteView{octets}.first(write_header(header, octets));
+  run.payloads = payloads;
+  run.segment_bytes = payloads.empty() ? 0 : payloads.front().iov_len;
+  run.payload_bytes = bytes;
+  const auto calls = emitter_.calls();
+  auto outcome = emitter_.send(run, *hop);
+  if (outcome == io::TcpEmitter::Outcome::blocked) {
+    // These segments count as sent in their connection: the rest of the batch waits, not they.
+    ++counters_.send_blocked;
+    pollfd entry{emitter_.blocked_fd(), POLLOUT, 0};
+    if (::poll(&entry, 1, kBlockedMilliseconds) == 1) outcome = emitter_.send(run, *hop);
+    if (outcome == io::TcpEmitter::Outcome::blocked && watched_for_write_ < 0) {
+      watched_for_write_ = emitter_.blocked_fd();
+      epoll_event event{};
+      event.events = EPOLLOUT;
+      event.data.u64 = ~std::uint64_t{1};
+      ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, watched_for_write_, &event);
+    }
+  }
+  counters_.send_calls += emitter_.calls() - calls;
+  if (outcome == io::TcpEmitter::Outcome::sent) {
+    counters_.sent_packets += segments;
+    counters_.sent_octets += bytes;
+  } else {
+    counters_.send_dropped += segments;
+  }
+}
+
+void Driver::emit_single(const AddressPair& path, const OutSegment& segment, Instant now) {
+  const iovec payload{const_cast<std::uint8_t*>(segment.payload.data()), segment.payload.size()};
+  emit(path, segment.header, {&payload, segment.payload.empty() ? std::size_t{0} : std::size_t{1}},
+       segment.payload.size(), now);
+}
+
+void Driver::flush(Connection& connection, Instant now) {
+  if (connection.classic) {
+    while (const auto segment = connection.classic->poll_segment(now)) emit_single(connection.path, *segment, now);
+    return;
+  }
+  payloads_.clear();
+  TcpHeader header;
+  std::size_t bytes = 0, each = 0;
+  bool ended = false;  // by a segment shorter than the others
+  const auto send_run = [&](bool more) {
+    if (payloads_.empty()) return;
+    // PSH would keep receivers' GRO from joining what follows.
+    if (more) header.flags = static_cast<std::uint8_t>(header.flags & ~kPsh);
+    emit(connection.path, header, payloads_, bytes, now);
+    payloads_.clear();
+    bytes = 0;
+    ended = false;
+  };
+  while (const auto segment = connection.engine->poll_segment(now)) {
+    const auto size = segment->payload.size();
+    if (size == 0) {
+      send_run(true);
+      emit_single(connection.path, *segment, now);
+      continue;
+    }
+    const bool fits = !payloads_.empty() && !ended && size <= each && same_run(header, segment->header) &&
+                      segment->header.sequence == header.sequence + static_cast<std::uint32_t>(bytes) &&
+                      payloads_.size() < io::TcpEmitter::kMaximumSegments &&
+                      bytes + size <= io::TcpEmitter::kMaximumRunBytes;
+    if (!fits) {
+      send_run(true);
+      header = segment->header;
+      each = size;
+    }
+    payloads_.push_back({const_cast<std::uint8_t*>(segment->payload.data()), size});
+    bytes += size;
+    ended = size < each;
+  }
+  send_run(false);
+}
+
+void Driver::flush_touched(Instant now) {
+  // look_after() may remove the connection, and itself from the list.
+  while (!touched_.empty()) {
+    auto& connection = *touched_.back();
+    touched_.pop_back();
+    connection.touched = false;
+    flush(connection, now);
+    look_after(connection, now);
+  }
+}
+
+void Driver::note_ike(Connection& connection, ByteView message) {
+  if (!connection.engine || message.size() < stream::kIkeHeaderBytes) return;
+  const IkeSpi spi{load_be<std::uint64_t>(message.data())};
+  if (connection.ike_spi == spi) return;
+  if (connection.ike_spi) connection.engine->marks().remove(*connection.ike_spi);
+  connection.ike_spi = spi;
+  connection.engine->marks().add(spi);
+}
+
+/// Sends as many of `packets`, all of one connection, as make one run; each is a segment of its own.
+bool Driver::send_classic(Connection& connection, std::span<Packet> packets, std::size_t& taken, Instant now) {
+  payloads_.clear();
+  TcpHeader header;
+  std::size_t bytes = 0;
+  taken = 0;
+  for (auto& packet : packets) {
+    const auto content = content_of(packet.kind);
+    const auto front = classic_header_bytes(content);
+    const auto size = front + packet.size() + kTrailerBytes;
+    if (packet.path != packets.front().path || packet.kind == PacketKind::keepalive) break;
+    if (!payloads_.empty() &&
+        (size != payloads_.front().iov_len || payloads_.size() == io::TcpEmitter::kMaximumSegments ||
+         bytes + size > io::TcpEmitter::kMaximumRunBytes)) {
+      break;
+    }
+    if (size > io::TcpEmitter::kMaximumRunBytes || packet.headroom() < front || packet.tailroom() < kTrailerBytes) {
+      break;
+    }
+    const auto next = connection.classic->next_header(size, now);
+    if (!next) break;
+    if (payloads_.empty()) header = *next;
+    if (front > 0) {
+      const auto ike_bytes = packet.size();
+      write_classic_header(ike_bytes, packet.prepend(front));
+    }
+    const auto sequence = content == stream::Content::ike ? connection.classic->next_ike_sequence() : std::uint16_t{0};
+    write_trailer(content, connection.role, sequence, packet.append(kTrailerBytes));
+    payloads_.push_back({packet.data().data(), packet.size()});
+    bytes += size;
+    ++taken;
+  }
+  if (taken == 0) return false;
+  emit(connection.path, header, payloads_, bytes, now);
+  for (auto& packet : packets.first(taken)) packet.reset();
+  return true;
+}
+
+Result<std::size_t> Driver::send(std::span<Packet> batch, Instant now) {
+  latest_ = std::max(latest_, now);
+  if (!may_send()) return std::size_t{0};
+  Connection* connection = nullptr;
+  const AddressPair* known = nullptr;
+  std::size_t done = 0;
+  AddressPair last;
+  while (done < batch.size()) {
+    if (watched_for_write_ >= 0) break;
+    auto& packet = batch[done];
+    if (known == nullptr || packet.path != last) {
+      last = packet.path;
+      known = &last;
+      connection = table_.find(packet.path);
+    }
+    // Connections keep NATs awake themselves.
+    if (packet.kind == PacketKind::keepalive && connection != nullptr) {
+      packet.reset();
+      ++done;
+      continue;
+    }
+    bool taken = false;
+    if (connection != nullptr && !connection->closing && packet.kind != PacketKind::inner) {
+      if (connection->classic) {
+        std::size_t count = 0;
+        if (send_classic(*connection, batch.subspan(done), count, now)) {
+          touch(*connection);
+          done += count;
+          continue;
+        }
+      } else {
+        if (packet.kind == PacketKind::ike) note_ike(*connection, packet.data());
+        taken = connection->engine->send_frame(content_of(packet.kind), packet.data()) == SendVerdict::taken;
+        touch(*connection);
+      }
+    }
+    if (!taken) ++counters_.send_dropped;
+    packet.reset();
+    ++done;
+  }
+  flush_touched(now);
+  return done;
+}
+
+}  // namespace switchback::transports::ctcp
