@@ -23,7 +23,10 @@
 #include <thread>
 
 #include "common/base/unique_fd.h"
+#include "common/io/neighbours.h"
+#include "common/io/packet_socket.h"
 #include "common/packet/pool.h"
+#include "transports/ctcp/segment.h"
 #include "transports/registry.h"
 #include "transports/stream/framing.h"
 
@@ -356,5 +359,51 @@ TEST_CASE("a connection without a session is closed after its time, and an addre
     CHECK(headend->received.size() == 2);
     // Their ends are told, which is a signal to the client and no more.
     CHECK(client.report(PathReport::Kind::closed) == nullptr);
+  });
+}
+
+TEST_CASE("segments forged off the path end nothing", "[ctcp]") {
+  in_lab([](Lab& lab) {
+    Side client{false};
+    auto headend = lab.at_headend([] { return std::make_unique<Side>(true); });
+    client.transport->open_path({1, {}, {addr("10.9.0.2"), kPort}, false}, now());
+    REQUIRE(run_until({&client, headend.get()}, [&] { return client.report(PathReport::Kind::opened) != nullptr; }));
+    const auto path = client.report(PathReport::Kind::opened)->path;
+    client.send(path, PacketKind::esp, 0, 1);
+    REQUIRE(run_until({&client, headend.get()}, [&] { return headend->received.size() == 1; }));
+
+    // With the right addresses and ports, and wrong numbers; another host's socket would need no more to send them.
+    auto emitter = io::TcpEmitter::open({});
+    auto hops = io::NextHops::open(0);
+    REQUIRE(emitter);
+    REQUIRE(hops);
+    const Bytes payload(500, 0x55);
+    const std::array<std::uint8_t, 5> kinds{ctcp::kRst, ctcp::kRst | ctcp::kAck, ctcp::kFin | ctcp::kAck, ctcp::kSyn,
+                                            ctcp::kAck};
+    for (std::uint32_t i = 0; i < 200; ++i) {
+      ctcp::TcpHeader header;
+      header.source_port = path.local.port;
+      header.destination_port = kPort;
+      header.sequence = i * 20000000U;
+      header.acknowledgement = i * 31000000U;
+      header.flags = kinds[i % kinds.size()];
+      std::array<std::uint8_t, 60> octets{};
+      io::TcpEmitter::Run run;
+      run.source = path.local.address;
+      run.destination = path.remote.address;
+      run.header = ByteView{octets}.first(ctcp::write_header(header, octets));
+      const iovec part{const_cast<std::uint8_t*>(payload.data()), payload.size()};
+      if (header.flags == ctcp::kAck) {
+        run.payloads = {&part, 1};
+        run.segment_bytes = run.payload_bytes = payload.size();
+      }
+      REQUIRE(emitter->send(run, hops->find(path.remote.address, now()).value()) == io::TcpEmitter::Outcome::sent);
+    }
+    client.send(path, PacketKind::esp, 1, 50);
+    CHECK(run_until({&client, headend.get()}, [&] { return headend->received.size() == 51; }));
+    CHECK(check_octets(headend->received, PacketKind::esp) == range(0, 51));
+    CHECK(headend->report(PathReport::Kind::closed) == nullptr);
+    CHECK(client.report(PathReport::Kind::closed) == nullptr);
+    CHECK(headend->report(PathReport::Kind::signal) == nullptr);
   });
 }
