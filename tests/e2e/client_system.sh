@@ -40,8 +40,8 @@ refused() {  # STATUS REGEX COMMAND…
 snapshot > "$WORK/before"
 
 step "mistakes are refused with a sentence and a status of their own"
-refused 2 'this version carries only udp' "$SB_CLIENT" connect --profile "$WORK/alice.toml" --transport tls
-refused 2 'this version carries only udp' "$SB_CLIENT" connect --profile "$WORK/alice.toml" --order udp,tcp
+refused 2 'no transport "pigeon"' "$SB_CLIENT" connect --profile "$WORK/alice.toml" --transport pigeon
+refused 2 'no transport "pigeon"' "$SB_CLIENT" connect --profile "$WORK/alice.toml" --order udp,pigeon
 sed 's/^dns = /dnss = /' "$WORK/alice.toml" > "$WORK/typo.toml"
 chmod 600 "$WORK/typo.toml"
 refused 2 'typo.toml:[0-9]+: tunnel.dnss: .*did you mean dns' "$SB_CLIENT" connect --profile "$WORK/typo.toml"

@@ -16,21 +16,20 @@ readonly PROGRAMS=$E2E_SOURCE/tests/e2e/programs
 readonly -A OUTER_ADDRESS=([4]=192.0.2.1 [6]=2001:db8:1::1)
 readonly -A INNER_ADDRESS=([4]=10.20.0.2 [6]=fd20::2)
 
-# paths_topology: topology_routed, and a router that counts what tells of trouble.
+# paths_topology: topology_routed.
 paths_topology() {
   need jq nft
   topology_routed
-  on router nft 'add table inet sbwatch
-    add counter inet sbwatch resets
-    add counter inet sbwatch unreachables
-    add chain inet sbwatch forward { type filter hook forward priority -300; }
-    add rule inet sbwatch forward tcp flags & rst == rst counter name resets
-    add rule inet sbwatch forward icmp type destination-unreachable icmp code { 1, 2, 3 } counter name unreachables
-    add rule inet sbwatch forward icmpv6 type destination-unreachable counter name unreachables'
 }
 
-# seen_by_router COUNTER: packets so far.
-seen_by_router() { on router nft -j list counter inet sbwatch "$1" | jq '[.nftables[].counter | objects | .packets] | add'; }
+# watch_flow PORT: counts RST of the TCP flow with this port at the client from now on; flow_resets tells how many.
+watch_flow() {
+  on router nft "add table inet sbflow; delete table inet sbflow; add table inet sbflow; add counter inet sbflow resets
+    add chain inet sbflow forward { type filter hook forward priority -290; }
+    add rule inet sbflow forward tcp sport $1 tcp flags & rst == rst counter name resets
+    add rule inet sbflow forward tcp dport $1 tcp flags & rst == rst counter name resets"
+}
+flow_resets() { on router nft -j list counter inet sbflow resets | jq '[.nftables[].counter | objects | .packets] | add'; }
 
 # paths_prepare [INIT OPTION…]: the headend has addresses of both families; alice4.toml and alice6.toml have one each.
 paths_prepare() {

@@ -95,7 +95,7 @@ headend_start headend "$HEADEND_DIR"
 expect 1 'already' headend "${run[@]}" "$HEADEND_DIR"
 cp -a "$HEADEND_DIR" "$WORK/twin"
 set_in "$WORK/twin/headend.toml" tun '"swb-head1"'
-expect 1 ':500.*in use' headend "${run[@]}" "$WORK/twin"
+expect 1 'cannot listen on .*:[0-9]+.*(in use|another program has the port)' headend "${run[@]}" "$WORK/twin"
 expect 1 'swb-head0.*in use.*another name' headend "${connect[@]}" "$WORK/alice.toml" --tun swb-head0
 # Another headend's CA, under the same name.
 headend_init headend "$WORK/other" 192.0.2.1

@@ -236,6 +236,11 @@ class EngineEnd {
     run.segment_bytes = run.payload_bytes = segment.payload.size();
     static_cast<void>(emitter_.send(run, *hop));
   }
+  /// By what the framing is found again after octets that never come, as a session's SPI would.
+  void mark() {
+    if (!marked_) engine_->marks().add(Spi{0x51000001});
+    marked_ = true;
+  }
   void flush() {
     while (const auto segment = engine_->poll_segment(now())) emit(*segment);
   }
@@ -262,6 +267,7 @@ class EngineEnd {
       at += segment.payload.size();
       if (at < parsed->payload.size()) segment.header.flags &= static_cast<std::uint8_t>(~(kFin | kPsh));
       if (!engine_ && !admit(segment, message)) return;
+      if (!options_.ordered) mark();
       engine_->handle_segment(segment, now());
       while (const auto frame = engine_->poll_frame()) {
         if (!options_.send) check_.take(*frame);
@@ -291,6 +297,7 @@ class EngineEnd {
   AddressPair path_;
   std::optional<TcpEngine> engine_;
   std::size_t sent_ = 0;
+  bool marked_ = false;
   Check check_;
 };
 
