@@ -102,6 +102,12 @@ class Driver final : public Transport {
   ConnectionTable table_;
   datagram::ReportQueue reports_{counters_};
   Instant latest_{};
+  /// Handshakes completed of late, whose first payload may be lost or late: what follows it gets no RST.
+  struct Awaited {
+    AddressPair path;
+    Instant since{};
+  };
+  std::array<Awaited, 256> awaited_{};
   TokenBucket resets_{100, 100}, answers_{20000, 20000};
 
   std::vector<Connection*> touched_;

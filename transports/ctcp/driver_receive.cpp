@@ -16,6 +16,8 @@ using packet::PacketPool;
 constexpr std::size_t kMaxFetches = 64;
 /// Frames of smaller messages are copied: a slab of 64 KiB for each would soon be all slabs.
 constexpr std::size_t kCopyBelow = 8192;
+/// How long the first payload after a handshake may be missing while later ones come.
+constexpr std::chrono::seconds kAwaitFirst{10};
 
 }  // namespace
 
@@ -112,15 +114,20 @@ Connection* Driver::admit(const TcpSegmentView& segment, const AddressPair& path
     return nullptr;
   }
   if (in.has(kRst)) return nullptr;
+  auto& awaited = awaited_[std::hash<AddressPair>{}(path) % awaited_.size()];
   if (segment.payload.empty()) {
     // The handshake's last ACK, whose connection begins with the payload after it; else of an earlier life of ours.
     constexpr std::array<std::uint8_t, 1> kAny{0};
     auto with_payload = segment;
     with_payload.payload = kAny;
-    return cookies.accept(with_payload, path, now) ? nullptr : refuse();
+    if (!cookies.accept(with_payload, path, now))
+      return awaited.path == path && now < awaited.since + kAwaitFirst ? nullptr : refuse();
+    awaited = {path, now};
+    return nullptr;
   }
   const auto agreed = cookies.accept(segment, path, now);
-  if (!agreed) return refuse();
+  if (!agreed) return awaited.path == path && now < awaited.since + kAwaitFirst ? nullptr : refuse();
+  awaited = {};
   const auto mode = detect_mode(segment.payload);
   if (!mode) return refuse();
   if (*mode == CtcpMode::resilient ? !config_.ctcp_resilient : !config_.ctcp_classic) return refuse();
