@@ -128,9 +128,8 @@ void Tunnel::set_mtu() {
   const bool has_v6 = std::any_of(settings_.addresses.begin(), settings_.addresses.end(),
                                   [](const IpPrefix& address) { return address.address.is_v6(); });
   if (has_v6) {
-    // Below this the kernel takes IPv6 off the TUN. What does not fit the path is answered by ICMP instead.
+    // Below this the kernel takes IPv6 off the TUN. For what does not fit the path there are MSS and ICMP instead.
     wanted = std::max(wanted, kMinIpv6Mtu);
-    path_inner_mtu_ = std::max(path_inner_mtu_, kMinIpv6Mtu);
   }
   path_inner_mtu_ = std::min(path_inner_mtu_, wanted);
   if (wanted == mtu_) return;

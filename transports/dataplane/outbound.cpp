@@ -46,8 +46,9 @@ void Worker::cut(const packet::VirtioNetHeader& header, ByteView packet, Instant
     ++counts_.no_outbound;
     return;
   }
-  if (child->inner_mtu != 0 && largest_piece(header, packet, *ip) > child->inner_mtu &&
-      forbids_fragments(packet, *ip)) {
+  // RFC 8200 §5: no IPv6 sender goes below 1280 octets, so that the outer packet is cut instead.
+  const auto limit = std::max<std::size_t>(child->inner_mtu, ip->family == IpFamily::v6 ? 1280 : 0);
+  if (child->inner_mtu != 0 && largest_piece(header, packet, *ip) > limit && forbids_fragments(packet, *ip)) {
     answer_too_big(*child, packet, *ip, now);
     return;
   }
