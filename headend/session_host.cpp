@@ -155,12 +155,9 @@ void SessionHost::ike_message(transports::IkeReceived& received, Instant now, Wa
         return;
       }
       tag = table_.open();
-      std::array<std::uint8_t, 8> first_probe_id{};
-      random_.secret_fill(first_probe_id);
-      auto live = std::make_unique<LiveSession>(*tag, config_, ike::Environment{random_, spis_}, paths_.rules,
-                                                load_be<std::uint64_t>(first_probe_id.data()));
+      auto live = std::make_unique<LiveSession>(*tag, config_, ike::Environment{random_, spis_}, paths_.rules);
       live->first_path = received.path;
-      by_path_.emplace(received.path, *tag);
+      remember_path(*tag, received.path);
       sessions_.emplace(*tag, std::move(live));
       acceptor_.opened(*tag, received.message, received.path);
     } else {
@@ -193,6 +190,13 @@ std::vector<SessionTag> SessionHost::on_path(const AddressPair& path) const {
     if (std::find(tags.begin(), tags.end(), entry->second) == tags.end()) tags.push_back(entry->second);
   }
   return tags;
+}
+
+/// Once only: a session that loses its Child SAs makes its paths known again.
+void SessionHost::remember_path(SessionTag tag, const AddressPair& path) {
+  const auto [begin, end] = by_path_.equal_range(path);
+  const bool known = std::any_of(begin, end, [&](const auto& entry) { return entry.second == tag; });
+  if (!known) by_path_.emplace(path, tag);
 }
 
 void SessionHost::forget_path(SessionTag tag, const AddressPair& path) {
@@ -263,7 +267,7 @@ std::uint16_t SessionHost::link_mtu(const AddressPair& path) const {
 void SessionHost::pump_paths(LiveSession& live, Instant now) {
   while (auto action = live.paths.poll_action()) {
     if (const auto* add = std::get_if<SessionPaths::AddPath>(&*action)) {
-      by_path_.emplace(add->path, live.tag);
+      remember_path(live.tag, add->path);
       live.paths.handle_added(add->path, data_plane_.add_path(live.tag, add->path), link_mtu(add->path), now);
     } else if (const auto* gone = std::get_if<SessionPaths::RemovePath>(&*action)) {
       forget_path(live.tag, gone->path);

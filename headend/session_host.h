@@ -27,8 +27,8 @@ namespace switchback::headend {
 /// What one session is besides its IKE state machine.
 struct LiveSession {
   LiveSession(SessionTag t, std::shared_ptr<const ike::SessionConfig> config, ike::Environment environment,
-              const PathRules& rules, std::uint64_t first_probe_id)
-      : tag{t}, session{ike::Role::responder, std::move(config), environment}, paths{rules, first_probe_id} {}
+              const PathRules& rules)
+      : tag{t}, session{ike::Role::responder, std::move(config), environment}, paths{rules, environment.random} {}
 
   struct Child {
     Spi outbound;
@@ -113,6 +113,7 @@ class SessionHost {
   [[nodiscard]] std::uint16_t link_mtu(const AddressPair& path) const;
   void log_move(LiveSession& live, const Move& move, Instant now);
   [[nodiscard]] std::vector<SessionTag> on_path(const AddressPair& path) const;
+  void remember_path(SessionTag tag, const AddressPair& path);
   void forget_path(SessionTag tag, const AddressPair& path);
   /// Hands out what the session has to say, until it is silent; the session may be gone afterwards.
   void pump(LiveSession& live, Instant now);

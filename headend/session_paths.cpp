@@ -102,7 +102,7 @@ SessionPaths::Slot& SessionPaths::touch(const AddressPair& path, Instant now) {
   ++last_slot_;
   path::AnswererConfig config;
   config.probe_every = rules_->probe_every;
-  config.first_probe_id = next_id_ + (std::uint64_t{last_slot_} << 32U);
+  config.first_probe_id = first_id_ + (std::uint64_t{last_slot_} << 32U);
   Slot made;
   made.id = path::PathId{last_slot_};
   made.path = path;
@@ -144,7 +144,16 @@ void SessionPaths::prove(const IpAddress& address, Instant now) {
     base_ = used->id;
     prove_at_.reset();
   }
-  if (freed) apply(MoveCause::claimed, now);
+  if (freed || !used_.in_use) apply(MoveCause::claimed, now);
+}
+
+SessionPaths::Slot* SessionPaths::heard_last(bool only_proven) noexcept {
+  Slot* last = nullptr;
+  for (auto& slot : slots_) {
+    if (only_proven ? !proven(slot.path) : slot.refused) continue;
+    if (last == nullptr || last->heard < slot.heard) last = &slot;
+  }
+  return last;
 }
 
 void SessionPaths::claim(Slot& slot, const path::Claim& claim, Instant now) {
@@ -160,11 +169,12 @@ void SessionPaths::apply(MoveCause cause, Instant now) {
   auto* base = find(base_);
   if (base == nullptr) {
     // Nothing is known to be better than what was heard last.
-    base = &*std::max_element(slots_.begin(), slots_.end(),
-                              [](const Slot& a, const Slot& b) { return a.heard < b.heard; });
-    base_ = base->id;
+    base = heard_last(true);
+    base_ = base != nullptr ? std::optional{base->id} : std::nullopt;
   }
   auto* claimed = find(follower_.in_use());
+  // Nowhere is proven: data may go where it was claimed last, as long as any claim is believed.
+  if (claimed == nullptr && base == nullptr) claimed = heard_last(false);
   if (claimed != nullptr && claimed != base && !claimed->refused && !proven(claimed->path)) {
     const bool late = claimed->prove_by && *claimed->prove_by <= now;
     if (late) distrust_until_ = now + rules_->distrust;
@@ -175,6 +185,13 @@ void SessionPaths::apply(MoveCause cause, Instant now) {
     }
   }
   auto* chosen = claimed != nullptr && !claimed->refused ? claimed : base;
+  if (chosen == nullptr) {
+    // Nobody answers from anywhere. What is removed carries nothing.
+    const auto* left = used_.in_use ? find(*used_.in_use) : nullptr;
+    used_ = {};
+    if (left != nullptr) remove(left->id);
+    return;
+  }
   auto* twin = find(follower_.twin());
   if (twin != nullptr && (twin == chosen || twin->refused || !proven(twin->path))) twin = nullptr;
 
@@ -211,7 +228,10 @@ void SessionPaths::apply(MoveCause cause, Instant now) {
 }
 
 void SessionPaths::send_proof_probe(Slot& slot, Instant now) {
-  slot.proof_id = ++next_id_;
+  // Unguessable even to the client, who sees the others: who claims somebody else's address must not answer for them.
+  std::array<std::uint8_t, 8> id{};
+  random_->secret_fill(id);
+  slot.proof_id = load_be<std::uint64_t>(id.data());
   slot.proof_sent = now;
   path::Probe probe;
   probe.id = *slot.proof_id;
@@ -268,6 +288,8 @@ void SessionPaths::handle_control(const transports::ControlReceived& received, I
   if (const auto* probe = std::get_if<path::Probe>(&*message)) claim(*slot, probe->claim, now);
   if (const auto* report = std::get_if<path::Report>(&*message)) claim(*slot, report->claim, now);
   if (!used_.in_use) apply(MoveCause::claimed, now);
+  slot = find(received.path);  // claims may have moved slots about, or ended this one
+  if (slot == nullptr) return;
   auto all = totals(*slot);
   all.received_packets = std::max(all.received_packets, received.received_packets);
   if (auto answer = slot->answerer.handle_message(*message, all, follower_.decision(), received.at, now)) {
@@ -475,7 +497,7 @@ bool SessionPaths::asks_for_mtu(Instant now) const noexcept {
 void SessionPaths::start_pmtu(Slot& slot, Instant now) {
   if (slot.pmtu || !slot.activity || !searches_mtu(slot.path)) return;
   slot.pmtu.emplace(path::PmtuConfig::for_path(slot.path.remote.address.family(), slot.link_mtu),
-                    next_id_ + (std::uint64_t{slot.id.value} << 32U) + (std::uint64_t{1} << 31U));
+                    first_id_ + (std::uint64_t{slot.id.value} << 32U) + (std::uint64_t{1} << 31U));
   slot.pmtu->handle_start(now);
   work_pmtu(slot);
 }

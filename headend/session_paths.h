@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/base/ip_address.h"
+#include "common/base/random.h"
 #include "common/base/time.h"
 #include "common/esp/sa.h"
 #include "common/path/answerer.h"
@@ -118,9 +119,9 @@ class SessionPaths {
   };
   using Action = std::variant<AddPath, RemovePath, UsePaths, SendControl, SetInnerMtu, Moved>;
 
-  /// @param rules  outlives it
-  /// @param first_id  of probes: unguessable, since an answer proves an address
-  SessionPaths(const PathRules& rules, std::uint64_t first_id) noexcept : rules_{&rules}, next_id_{first_id} {}
+  /// @param rules, random  outlive it
+  SessionPaths(const PathRules& rules, RandomSource& random)
+      : rules_{&rules}, random_{&random}, first_id_{public_random<std::uint64_t>(random)} {}
 
   /// A Child SA is installed and data goes along `path`, where IKE_AUTH came from. If the session had lost all its
   /// Child SAs, its paths are made known again.
@@ -193,6 +194,8 @@ class SessionPaths {
   void apply(MoveCause cause, Instant now);
   void prove(const IpAddress& address, Instant now);
   [[nodiscard]] bool proven(const AddressPair& path) const noexcept;
+  /// The one that was heard last of those at proven addresses, or of all that were not refused.
+  [[nodiscard]] Slot* heard_last(bool only_proven) noexcept;
   void send(const AddressPair& path, const path::ControlMessage& message, bool dont_fragment = false);
   void send_proof_probe(Slot& slot, Instant now);
   void poll_answerer(Slot& slot, Instant now);
@@ -207,14 +210,15 @@ class SessionPaths {
   [[nodiscard]] std::uint16_t overhead(const AddressPair& path) const noexcept;
 
   const PathRules* rules_;
+  RandomSource* random_;
   std::vector<Slot> slots_;
   path::Follower follower_;
-  std::optional<path::PathId> base_;  // used where no claim says otherwise: the last that is proven
+  std::optional<path::PathId> base_;  // used where no claim says otherwise: the last that is proven; else none
   Used used_;
   std::vector<IpAddress> proven_;  // the newest last
   bool started_ = false, speaks_control_ = false, inner_v6_ = false;
   std::uint32_t last_slot_ = 0;
-  std::uint64_t next_id_;
+  std::uint64_t first_id_;  // of probes that measure: what the client sees of them tells nothing of those that prove
   Spi inbound_spi_;
   std::shared_ptr<const esp::SaCounters> inbound_;
   Instant distrust_until_{};         // somebody claimed an address that nobody answered from

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "headend/session_setup.h"
+#include "tests/support/seeded_random.h"
 
 using namespace switchback;
 using namespace switchback::headend;
@@ -34,7 +35,7 @@ class World {
   World() {
     for (auto& overhead : rules.overhead) overhead = {28, 48};
     rules.tun_mtu = 1438;
-    session = std::make_unique<SessionPaths>(rules, 1000);
+    session = std::make_unique<SessionPaths>(rules, random);
   }
 
   void start(const AddressPair& path = kUdp, bool inner_v6 = true) {
@@ -139,6 +140,7 @@ class World {
 
   PathRules rules;
   Instant now = Instant{} + 1000s, next_tick = now + 1s;
+  test::SeededRandom random{7};
   std::unique_ptr<SessionPaths> session;
   std::map<AddressPair, std::shared_ptr<transports::PathActivity>> activities;
   std::vector<SessionPaths::Action> actions;
@@ -330,6 +332,76 @@ TEST_CASE("a new address gets data at once, and loses it if nobody answers from 
   SECTION("a guessed answer proves nothing") {
     for (std::uint64_t id = 1; id < 900; ++id) world.control(kElsewhere, path::ProbeAnswer{id, 0, 0, 0, 0, 0});
     CHECK(world.session->in_use() == kUdp);
+  }
+}
+
+TEST_CASE("the probes that a client has seen tell it nothing of those that prove an address",
+          "[headend][paths][flood]") {
+  World world;
+  world.start();
+  world.probe(kUdp, 1, Role::in_use);
+  world.answers = false;
+  world.forget();
+  // One that goes to an address of the client's own.
+  world.probe(path_of("198.51.100.8:4500"), 2, Role::in_use);
+  const auto own = world.sent<path::Probe>();
+  REQUIRE_FALSE(own.empty());
+  const auto seen = own.back().second.id;
+  world.control(path_of("198.51.100.8:4500"), path::ProbeAnswer{seen, 0, 0, 0, 0, 0});
+  // Then somebody else's is claimed, and answers are forged from there.
+  world.probe(kElsewhere, 3, Role::in_use);
+  REQUIRE(world.session->in_use() == kElsewhere);
+  for (std::uint64_t i = 1; i < 1000; ++i) {
+    world.control(kElsewhere, path::ProbeAnswer{seen + i, 0, 0, 0, 0, 0});
+    world.control(kElsewhere, path::ProbeAnswer{seen - i, 0, 0, 0, 0, 0});
+  }
+  world.pass(12s);
+  CHECK(world.session->in_use() != kElsewhere);
+}
+
+TEST_CASE("who closes every proven path gets no data to an address that nobody answers from",
+          "[headend][paths][flood]") {
+  World world;
+  world.start(kTcp);
+  world.probe(kTcp, 1, Role::in_use);
+  world.answers = false;
+  world.probe(kElsewhere, 1, Role::standby);  // forged: it is only heard
+  const auto end = [&] {
+    world.session->handle_closed(kTcp, world.now);
+    world.drain();
+  };
+  SECTION("once ten seconds are over") {
+    end();
+    CHECK(world.session->in_use() == kElsewhere);
+    world.pass(8s);
+    world.probe(kElsewhere, 1, Role::standby);
+    world.pass(4s);
+    CHECK_FALSE(world.session->in_use());
+    CHECK(world.did<SessionPaths::RemovePath>().back().path == kElsewhere);
+    for (std::uint32_t i = 2; i < 20; ++i) {
+      world.probe(kElsewhere, i, Role::in_use);
+      world.pass(1s);
+      CHECK_FALSE(world.session->in_use());
+    }
+    SECTION("unless it answers after all") {
+      world.answers = true;
+      world.unanswered.clear();
+      world.pass(2s);
+      world.probe(kElsewhere, 20, Role::in_use);
+      world.answer();
+      CHECK(world.session->in_use() == kElsewhere);
+    }
+    SECTION("or a connection comes") {
+      world.probe(kCtcp, 20, Role::in_use);
+      CHECK(world.session->in_use() == kCtcp);
+    }
+  }
+  SECTION("and none while a proven one is left, though it was heard before") {
+    world.probe(kCtcp, 1, Role::standby);
+    world.pass(1s);
+    world.probe(kElsewhere, 1, Role::standby);
+    end();
+    CHECK(world.session->in_use() == kCtcp);
   }
 }
 
