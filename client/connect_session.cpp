@@ -398,7 +398,7 @@ void Connector::on_tick(Instant now) {
     last_hint_ = now;
     hint_interval_ = std::min(std::max(hint_interval_ * 2, kFirstHintInterval), kHintIntervalCap);
     session_->handle_hint(now);
-  } else if (last_hint_ > last_heard() && now - last_hint_ > kHintPatience) {
+  } else if (last_hint_ > last_heard() && now - last_hint_ > kHintPatience && !session_->quiescent()) {
     give_up_session("the headend at " + place(session_->path().remote) + " does not answer");
     return;
   }
