@@ -181,8 +181,6 @@ void Selector::fulfil(Instant now) {
   }
   for (auto& path : paths_) {
     if (!calm || !path.state.is(PathState::standby) || !requested(path) || path.missed != 0) continue;
-    const auto allowed_at = move_allowed_at();
-    if (allowed_at && now < *allowed_at) break;
     preferred_ = request_->transport;
     request_.reset();
     return move_to(path, Reason::requested, now);
@@ -501,7 +499,7 @@ void Selector::move_to(Path& path, Reason reason, Instant now) {
   if (left) {
     ++moves_;
     last_move_ = now;
-    recent_moves_.push_back(now);
+    if (reason != Reason::requested) recent_moves_.push_back(now);  // the bound is about what it does by itself
     while (recent_moves_.size() > std::max(config_.timings.moves_most, 1U)) recent_moves_.pop_front();
   }
   history_.worked(config_.network, entry.candidate);

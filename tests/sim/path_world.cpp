@@ -291,7 +291,6 @@ void PathWorld::drain() {
                    Probe{probe->id, 0, flows_[probe->path].client.totals.sent_packets, probe->claim});
     } else if (const auto* move = std::get_if<MoveTo>(&*action)) {
       sending_ = move->path;
-      if (move->from) move_times_.push_back(clock.now());
     } else if (const auto* start = std::get_if<StartTwin>(&*action)) {
       if (twin_) broken = "two twins";
       twin_ = start->path;
@@ -304,7 +303,10 @@ void PathWorld::drain() {
   while (const auto event = selector.poll_event()) {
     ++events;
     if (event->kind == EventKind::suspected) ++suspicions;
-    if (event->kind == EventKind::moved && event->from) moves.push_back(*event);
+    if (event->kind == EventKind::moved && event->from) {
+      moves.push_back(*event);
+      if (event->reason != Reason::requested) move_times_.push_back(clock.now());
+    }
     if (trace) say(describe(*event));
     if (describe(*event).empty()) broken = "an event without a text";
   }

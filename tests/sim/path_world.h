@@ -68,7 +68,7 @@ class PathWorld {
   // What was seen.
   Instant last_out, last_in;     // new data that arrived, each direction
   Duration longest_stuck{};      // without data in a direction although some link worked all that time
-  std::uint32_t most_moves = 0;  // within any 60 s
+  std::uint32_t most_moves = 0;  // within any 60 s, beside those asked for
   std::uint64_t suspicions = 0, twins = 0, events = 0;
   std::string broken;  // an invariant that did not hold; empty is good
   std::vector<path::Event> moves;
