@@ -29,6 +29,7 @@ ALLOWED = {
     "client": SHELL,
     "headend": SHELL,
     "tools": SHELL,
+    "tools/firewall": SHELL | {"headend"},  # reads headend.toml
     "tests": SHELL | {"client", "headend", "tools"},
 }
 
