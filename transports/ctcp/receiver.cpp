@@ -7,11 +7,16 @@ namespace {
 
 stream::ScannerLimits scanner_limits(const ReceiverConfig& config) noexcept {
   stream::ScannerLimits limits;
-  if (config.in_order) {
-    limits.in_order = true;
+  if (config.in_order || config.complete) {
+    limits.in_order = config.in_order;
     limits.bytes = config.window;
     limits.fragments = StreamReceiver::kMaximumRanges;
     limits.maximum_frame_bytes = stream::kMaximumFrameBytes;
+  }
+  if (config.complete && !config.in_order) {
+    // What is missing will come, however long it takes; of what is held, the window is the bound.
+    limits.fragments = config.window;
+    limits.age = std::chrono::hours{24};
   }
   return limits;
 }
@@ -24,7 +29,8 @@ StreamReceiver::StreamReceiver(std::uint64_t first, const ReceiverConfig& config
       first_{first},
       ack_point_{first},
       highest_{first} {
-  if (config_.in_order) config_.ack_high = false;
+  if (config_.in_order) config_.complete = true;
+  if (config_.complete) config_.ack_high = false;
 }
 
 void StreamReceiver::move_ack_point() noexcept {
@@ -36,7 +42,7 @@ void StreamReceiver::move_ack_point() noexcept {
 }
 
 void StreamReceiver::prove_proxy() noexcept {
-  if (config_.in_order || config_.ack_high) return;
+  if (config_.complete || config_.ack_high) return;
   config_.ack_high = true;
   move_ack_point();
   ack_now_ = true;
@@ -76,7 +82,7 @@ void StreamReceiver::handle_data(std::uint64_t begin, ByteView payload, const st
     return;
   }
   move_ack_point();
-  if (ranges_.size() > kMaximumRanges && !config_.in_order) give_up_first_hole();
+  if (ranges_.size() > kMaximumRanges && !config_.complete) give_up_first_hole();
 
   if (ack_point_ > before) {
     // A second segment, or a hole filled, is acknowledged at once: RFC 5681 §4.2.
@@ -111,7 +117,7 @@ bool StreamReceiver::handle_fin(std::uint64_t position) noexcept {
 }
 
 std::optional<Instant> StreamReceiver::give_up_at() const noexcept {
-  if (config_.in_order || config_.ack_high || ack_point_ >= highest_) return std::nullopt;
+  if (config_.complete || config_.ack_high || ack_point_ >= highest_) return std::nullopt;
   const auto* beyond = ranges_.after(ack_point_);
   return beyond != nullptr ? std::optional{beyond->since + give_up_} : std::nullopt;
 }

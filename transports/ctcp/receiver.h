@@ -14,7 +14,8 @@ namespace switchback::transports::ctcp {
 
 struct ReceiverConfig {
   bool expect_prefix = false;
-  bool in_order = false;  // frames in order, no hole is ever given up
+  bool complete = false;  // no hole is ever given up
+  bool in_order = false;  // complete, and frames in order
   bool ack_high = false;  // a proxy or a TCP with congestion control is known to send
   std::uint32_t window = 0;
   std::size_t uncut_bytes = 0;  // see FrameScanner::give
@@ -62,7 +63,8 @@ class StreamReceiver {
   [[nodiscard]] std::uint64_t ack_point() const noexcept { return ack_point_; }
   [[nodiscard]] std::uint64_t highest() const noexcept { return highest_; }
   [[nodiscard]] std::uint32_t window() const noexcept { return config_.window; }
-  /// From now on holes are passed at once: their sender has a congestion control that they would collapse.
+  /// From now on holes are passed at once, unless the stream has to be complete: their sender has a congestion control
+  /// that they would collapse.
   void prove_proxy() noexcept;
   [[nodiscard]] bool ack_high() const noexcept { return config_.ack_high; }
   /// Segments end within frames that their sender did not cut.

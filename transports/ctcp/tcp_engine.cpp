@@ -73,12 +73,15 @@ void TcpEngine::establish(const Handshake& agreed, bool initiator) {
   sender_ = std::make_unique<SenderRing>(kTurn + agreed.local_isn + 1, limits);
   ReceiverConfig receiving;
   receiving.expect_prefix = !initiator;
-  receiving.in_order = config_.reliable;
+  receiving.complete = config_.reliable;
+  receiving.in_order = config_.reliable && config_.in_order;
   receiving.window = config_.window;
   receiving.uncut_bytes = std::min<std::size_t>(config_.mss - options, stream::kMaximumFrameBytes);
   receiver_ = std::make_unique<StreamReceiver>(kTurn + agreed.remote_isn + 1, receiving);
   if (!agreed.peer_is_engine) {
-    // A proxy, or a peer with a kernel's TCP: either has a congestion control, and discards nothing past a gap.
+    // Our programs always have this engine at both ends, so another's SYN is a proxy's, which has a congestion control
+    // and discards nothing past a gap. It may also be of a standard peer on a kernel's TCP: then holes that it would
+    // have filled are passed too, and their frames are lost as datagrams are; IKE and inner flows send theirs again.
     signals_.proxy_proven = true;
     receiver_->prove_proxy();
     sender_->forbid_rewind();

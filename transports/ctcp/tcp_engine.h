@@ -24,8 +24,10 @@ struct EngineConfig {
   std::uint32_t window = 4U << 20U;    // octets that we advertise
   std::size_t ring_bytes = 4U << 20U;  // originals kept to be sent again
   Duration keepalive = std::chrono::seconds{20};
-  /// A complete stream in order, as a kernel's TCP would carry it: holes are never given up, re-sends not bounded.
+  /// A complete stream, as a kernel's TCP would carry it: holes are never given up, re-sends not bounded.
   bool reliable = false;
+  /// Frames of a reliable stream in their order; false: each as soon as it is complete, as always without `reliable`.
+  bool in_order = true;
 };
 
 /// Counts and findings for the path selector; the rest is in sender() and receiver().

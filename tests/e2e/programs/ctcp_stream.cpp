@@ -1,8 +1,11 @@
 // RFC 9329 frames between our TCP engine, on the real link layer, and a kernel's TCP socket. See --help.
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -26,14 +29,21 @@ constexpr const char* kHelp =
     "ctcp_stream engine|kernel send|receive --connect ADDRESS:PORT | --listen ADDRESS:PORT\n"
     "            [--ordered|--unordered] [--bytes N]\n"
     "One end runs `engine` (needs root), the other `kernel`; one `send`, the other `receive`; one connects, the other\n"
-    "listens. Frames are of 1000 octets with number and pattern. The receiver checks them, prints\n"
-    "  frames=N missing=N duplicates=N corrupt=N misordered=N\n"
-    "and exits with 0 only if none is corrupt, duplicate or, unless --unordered, missing or out of order.\n"
-    "--ordered (default): the engine carries a whole stream; --unordered: as for a tunnel, losses may be given up.\n"
+    "listens. Frames are of 1000 octets with number and pattern. The receiver checks every octet and prints\n"
+    "  frames=N missing=N duplicates=N corrupt=N misordered=N out_of_order=N seconds=N\n"
+    "where misordered counts frames that do not follow the one before, and out_of_order segments that came past a\n"
+    "hole; the sender prints sent=N resent=N seconds=N. Exit status 0 only if no frame is missing, duplicate or "
+    "corrupt\n"
+    "or, unless --unordered, out of order.\n"
+    "--ordered (default): a receiving engine gives frames in their order; --unordered: each as soon as it is "
+    "complete.\n"
     "--bytes N: payload in all, the same at both ends; default 10000000. Ends after 20 s without progress.\n";
 
 constexpr std::size_t kFrame = 1000;
 constexpr Duration kPatience = std::chrono::seconds{20};
+/// What a sending engine has outstanding: it has no congestion control, that is the tunnel's inner flows' own matter.
+constexpr std::size_t kOutstanding = 512 * 1024;
+constexpr std::size_t kFramesPerCall = 64;
 
 Instant now() { return std::chrono::steady_clock::now(); }
 
@@ -42,18 +52,30 @@ Instant now() { return std::chrono::steady_clock::now(); }
   std::exit(2);
 }
 
-Bytes make_frame(std::uint32_t number) {
-  Bytes octets(kFrame);
+using Frame = std::array<std::uint8_t, kFrame>;
+
+Frame make_frame(std::uint32_t number) {
+  Frame octets{};
   for (std::size_t i = 0; i < octets.size(); ++i) octets[i] = static_cast<std::uint8_t>(number * 31 + i * 7);
   store_be(octets.data(), std::uint32_t{0x51000001});
   store_be(octets.data() + 4, number);
   return octets;
 }
 
+class Stopwatch {
+ public:
+  [[nodiscard]] double seconds() const { return std::chrono::duration<double>(now() - since_).count(); }
+  void restart() { since_ = now(); }
+
+ private:
+  Instant since_ = now();
+};
+
 struct Check {
   explicit Check(std::size_t wanted) : seen(wanted) {}
   void take(const stream::Frame& frame) {
-    ++frames;
+    if (frames++ == 0) watch.restart();
+    last = watch.seconds();
     const auto number = frame.payload.size() == kFrame ? load_be<std::uint32_t>(frame.payload.data() + 4) : ~0U;
     const auto original = make_frame(number);
     if (number >= seen.size() || !same_bytes(frame.payload, original)) {
@@ -65,16 +87,29 @@ struct Check {
     next = number + 1;
     seen[number] = true;
   }
-  int finish(bool ordered) const {
-    const auto missing = static_cast<std::size_t>(std::count(seen.begin(), seen.end(), false));
-    std::printf("frames=%zu missing=%zu duplicates=%zu corrupt=%zu misordered=%zu\n", frames, missing, duplicates,
-                corrupt, misordered);
-    return corrupt + duplicates + (ordered ? missing + misordered : 0) == 0 ? 0 : 1;
+  [[nodiscard]] std::size_t missing() const {
+    return static_cast<std::size_t>(std::count(seen.begin(), seen.end(), false));
+  }
+  [[nodiscard]] bool right(bool ordered) const {
+    return corrupt + duplicates + missing() + (ordered ? misordered : 0) == 0;
+  }
+  int finish(bool ordered, std::uint64_t out_of_order) const {
+    std::printf("frames=%zu missing=%zu duplicates=%zu corrupt=%zu misordered=%zu out_of_order=%llu seconds=%.1f\n",
+                frames, missing(), duplicates, corrupt, misordered, static_cast<unsigned long long>(out_of_order),
+                last);
+    return right(ordered) ? 0 : 1;
   }
   std::vector<bool> seen;
   std::size_t frames = 0, duplicates = 0, corrupt = 0, misordered = 0;
   std::uint32_t next = 0;
+  Stopwatch watch;  // since the first frame
+  double last = 0;  // when the last one came
 };
+
+int report_sent(std::size_t sent, std::size_t wanted, std::uint64_t resent, double seconds) {
+  std::printf("sent=%zu resent=%llu seconds=%.1f\n", sent, static_cast<unsigned long long>(resent), seconds);
+  return sent == wanted ? 0 : 1;
+}
 
 struct Options {
   bool engine = false, send = false, connect = false, ordered = true;
@@ -83,6 +118,13 @@ struct Options {
 };
 
 // ---------------------------------------------------------------- the kernel's end
+
+tcp_info kernel_figures(int fd) {
+  tcp_info info{};
+  socklen_t size = sizeof(info);
+  ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size);
+  return info;
+}
 
 int run_kernel(const Options& options) {
   const auto family = options.endpoint.address.is_v6() ? AF_INET6 : AF_INET;
@@ -104,9 +146,13 @@ int run_kernel(const Options& options) {
     die("cannot send");
   }
   if (options.send) {
-    for (std::size_t i = 0; i < options.frames; ++i) {
-      Bytes octets;
-      stream::append_frame(stream::Content::esp, make_frame(static_cast<std::uint32_t>(i)), octets);
+    const Stopwatch watch;
+    Bytes octets;
+    for (std::size_t i = 0; i < options.frames;) {
+      octets.clear();
+      for (std::size_t k = 0; k < kFramesPerCall && i < options.frames; ++k) {
+        stream::append_frame(stream::Content::esp, make_frame(static_cast<std::uint32_t>(i++)), octets);
+      }
       std::size_t done = 0;
       while (done < octets.size()) {
         const auto put = ::send(fd.get(), octets.data() + done, octets.size() - done, MSG_NOSIGNAL);
@@ -120,7 +166,7 @@ int run_kernel(const Options& options) {
     std::uint8_t octet = 0;
     while (::poll(&entry, 1, 20000) == 1 && ::recv(fd.get(), &octet, 1, 0) > 0) {
     }
-    return 0;
+    return report_sent(options.frames, options.frames, kernel_figures(fd.get()).tcpi_total_retrans, watch.seconds());
   }
   if (options.connect) {  // something after the prefix, so that the listening engine sends
     Bytes octets;
@@ -142,7 +188,7 @@ int run_kernel(const Options& options) {
       check.take(**frame);
     }
   }
-  return check.finish(true);
+  return check.finish(true, kernel_figures(fd.get()).tcpi_rcv_ooopack);
 }
 
 // ---------------------------------------------------------------- the engine's end
@@ -155,7 +201,8 @@ class EngineEnd {
         tap_{io::TcpTap::open(options.endpoint.address.family(), std::size_t{8} << 20U).value()},
         emitter_{io::TcpEmitter::open({}).value()},
         cookies_{make_cookies()},
-        check_{options.send ? 1 : options.frames} {
+        // A sender that listens gets one frame first.
+        check_{options.send ? std::size_t{options.connect ? 0U : 1U} : options.frames} {
     auto local = options.endpoint;
     if (options.connect) {
       const auto hop = hops_.find(options.endpoint.address, now());
@@ -197,16 +244,18 @@ class EngineEnd {
       const bool all = options_.send ? sent_ == options_.frames && engine_->sender()->in_flight() == 0
                                      : check_.frames >= options_.frames;
       if (all && !over) {
+        seconds_ = watch_.seconds();
         engine_->close(now());
         over = now() + std::chrono::seconds{5};
       }
       pollfd entry{tap_.fd(), POLLIN, 0};
       ::poll(&entry, 1, 1);
     }
-    if (!options_.send) return check_.finish(options_.ordered);
-    std::printf("sent=%zu outstanding=%llu\n", sent_,
-                engine_ && engine_->sender() ? static_cast<unsigned long long>(engine_->sender()->in_flight()) : 0ULL);
-    return sent_ == options_.frames ? 0 : 1;
+    if (!engine_ || !engine_->sender()) die("no connection");
+    if (!options_.send) return check_.finish(options_.ordered, engine_->receiver()->counters().out_of_order);
+    if (!check_.right(true)) die("what the other end sent is not what it should be");
+    if (!over) die("not all was acknowledged");
+    return report_sent(sent_, options_.frames, engine_->sender()->counters().resent, seconds_);
   }
 
  private:
@@ -220,7 +269,8 @@ class EngineEnd {
     config.local_port = path_.local.port;
     config.remote_port = path_.remote.port;
     config.mss = 1440;
-    config.reliable = options_.ordered;
+    config.reliable = true;
+    config.in_order = options_.ordered;
     return config;
   }
   void emit(const OutSegment& segment) {
@@ -245,9 +295,9 @@ class EngineEnd {
     while (const auto segment = engine_->poll_segment(now())) emit(*segment);
   }
   void give_frames() {
-    // Bounded, since the engine has no congestion control: that is the tunnel's inner flows' own matter.
     while (options_.send && sent_ < options_.frames && engine_->state() == EngineState::established &&
-           engine_->sender()->in_flight() < 200 * kFrame) {
+           engine_->sender()->in_flight() < kOutstanding) {
+      if (sent_ == 0) watch_.restart();
       if (engine_->send_frame(stream::Content::esp, make_frame(static_cast<std::uint32_t>(sent_))) !=
           SendVerdict::taken) {
         break;
@@ -270,7 +320,7 @@ class EngineEnd {
       if (!options_.ordered) mark();
       engine_->handle_segment(segment, now());
       while (const auto frame = engine_->poll_frame()) {
-        if (!options_.send) check_.take(*frame);
+        check_.take(*frame);
       }
     } while (at < parsed->payload.size());
   }
@@ -299,6 +349,8 @@ class EngineEnd {
   std::size_t sent_ = 0;
   bool marked_ = false;
   Check check_;
+  Stopwatch watch_;
+  double seconds_ = 0;
 };
 
 }  // namespace
