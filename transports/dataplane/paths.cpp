@@ -20,7 +20,7 @@ void Worker::install(command::Install& install, Instant now) {
   }
   session->control_waiting = std::move(install.control_waiting);
   if (install.activity) {
-    session->in_use = session->place(install.path, install.activity);
+    session->in_use = place(*session, install.path, install.activity);
     if (auto* slot = session->at(session->in_use)) slot->last_sent = now;
   }
   child.carrier = session.get();
@@ -41,22 +41,46 @@ void Worker::remove_session(SessionTag tag, Instant now) {
   sessions_.erase(tag);
 }
 
+std::size_t Worker::place(CarriedSession& session, const AddressPair& path,
+                          const std::shared_ptr<PathActivity>& activity) {
+  const bool known = session.find(path) != nullptr;
+  const auto index = session.place(path, activity);
+  if (!known && index != CarriedSession::kNone) carriers_.emplace(path, &session);
+  return index;
+}
+
+void Worker::take_away(CarriedSession& session, std::size_t index) {
+  const auto [begin, end] = carriers_.equal_range(session.slots[index].path);
+  const auto entry = std::find_if(begin, end, [&](const auto& one) { return one.second == &session; });
+  if (entry != end) carriers_.erase(entry);
+  session.take_away(index);
+}
+
 void Worker::add_path(const command::AddPath& order) {
   auto* session = find(order.session);
   if (session == nullptr) return;
   const bool known = session->find(order.path) != nullptr;
-  if (session->place(order.path, order.activity) == CarriedSession::kNone) {
+  if (place(*session, order.path, order.activity) == CarriedSession::kNone) {
     ++counts_.no_path;
     return;
   }
-  if (!known) publish_spis(*session);
+  if (!known) publish_spis(order.path);
 }
 
 void Worker::remove_path(CarriedSession& session, std::size_t index, Instant now) {
   const auto path = session.slots[index].path;
-  session.take_away(index);
-  if (auto* link = living_link(path.transport)) link->transport->set_inbound_spis(path, {});
-  close_path(path, now);
+  take_away(session, index);
+  publish_spis(path);
+  // A peer that begins anew on its connection has two sessions there for a while.
+  if (!carriers_.contains(path)) close_path(path, now);
+}
+
+/// The connection is no more. Another may soon have the same addresses and ports: it is nobody's here, neither to be
+/// sent what was meant for the old one, nor to be closed when the sessions that had that let go of it.
+void Worker::forget_path(const AddressPair& path) {
+  const auto [begin, end] = carriers_.equal_range(path);
+  for (auto entry = begin; entry != end; ++entry) entry->second->take_away(entry->second->index_of(path));
+  carriers_.erase(begin, end);
 }
 
 void Worker::use_paths(const command::UsePaths& order, Instant now) {
@@ -69,12 +93,20 @@ void Worker::use_paths(const command::UsePaths& order, Instant now) {
 }
 
 void Worker::publish_spis(CarriedSession& session) {
-  spis_.clear();
-  for (const auto* child : session.children) spis_.push_back(child->spi());
   for (const auto& slot : session.slots) {
-    if (!slot.activity) continue;
-    if (auto* link = living_link(slot.path.transport)) link->transport->set_inbound_spis(slot.path, spis_);
+    if (slot.activity) publish_spis(slot.path);
   }
+}
+
+void Worker::publish_spis(const AddressPair& path) {
+  auto* link = living_link(path.transport);
+  if (link == nullptr) return;
+  spis_.clear();
+  const auto [begin, end] = carriers_.equal_range(path);
+  for (auto entry = begin; entry != end; ++entry) {
+    for (const auto* child : entry->second->children) spis_.push_back(child->spi());
+  }
+  link->transport->set_inbound_spis(path, spis_);
 }
 
 // ---------------------------------------------------------------- transports
@@ -119,7 +151,10 @@ void Worker::poll_reports(TransportId id, Instant now) {
         std::erase(link.opening, report->request);
         tell(PathFailed{report->request, id, std::move(report->detail)});
         break;
-      case PathReport::Kind::closed: tell(PathClosed{report->path, std::move(report->detail)}); break;
+      case PathReport::Kind::closed:
+        forget_path(report->path);
+        tell(PathClosed{report->path, std::move(report->detail)});
+        break;
       case PathReport::Kind::signal: tell_signal(*report, now); break;
     }
   }

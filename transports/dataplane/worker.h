@@ -209,7 +209,12 @@ class Worker {
   void add_path(const command::AddPath& order);
   void remove_path(CarriedSession& session, std::size_t index, Instant now);
   void use_paths(const command::UsePaths& order, Instant now);
+  [[nodiscard]] std::size_t place(CarriedSession& session, const AddressPair& path,
+                                  const std::shared_ptr<PathActivity>& activity);
+  void take_away(CarriedSession& session, std::size_t index);
+  void forget_path(const AddressPair& path);
   void publish_spis(CarriedSession& session);
+  void publish_spis(const AddressPair& path);
   [[nodiscard]] Link* living_link(TransportId id) noexcept {
     return id < links_.size() && links_[id].lives() ? &links_[id] : nullptr;
   }
@@ -250,7 +255,8 @@ class Worker {
 
   std::unordered_map<Spi, std::unique_ptr<Child>> children_;  // by inbound SPI
   std::unordered_map<SessionTag, std::unique_ptr<CarriedSession>> sessions_;
-  std::vector<Spi> spis_;  // for publish_spis(), to keep its capacity
+  std::unordered_multimap<AddressPair, CarriedSession*> carriers_;  // by the paths in their slots
+  std::vector<Spi> spis_;                                           // for publish_spis(), to keep its capacity
   OutboundTable outbound_;
 
   // Of the present turn.

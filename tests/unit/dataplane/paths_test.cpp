@@ -352,6 +352,61 @@ TEST_CASE("paths that close and signals in their headers are told with their tra
   }
 }
 
+TEST_CASE("a connection that takes a closed one's addresses and ports is not the old session's", "[dataplane][paths]") {
+  Two two;
+  auto& tls = two.wire.client[kTlsTransport];
+  two.client.plane->use_paths(kSession, two.tls);
+  two.client.route(ping());
+  REQUIRE(two.headend.delivered());
+  REQUIRE(until([&] { return tls.sent().size() == 1; }));
+  PathReport closed;
+  closed.kind = PathReport::Kind::closed;
+  closed.path = {two.tls.local, two.tls.remote};
+  tls.report(closed);
+  REQUIRE(two.client.event<PathClosed>());
+  // From now on a stranger has it, until the control thread has heard of it and longer.
+  two.client.route(ping(9));
+  REQUIRE(until([&] { return two.client.plane->counters().no_path == 1; }));
+  CHECK(tls.sent().size() == 1);
+  StaticChild stranger;
+  stranger.spi_in = 0x7001;
+  stranger.spi_out = 0x8001;
+  stranger.remote = {"10.77.0.0/16"};
+  auto theirs = stranger.make(two.tls);
+  theirs.session = SessionTag{8};
+  two.client.plane->install(std::move(theirs));
+  REQUIRE(until([&] { return tls.spis(two.tls) == std::vector{Spi{0x7001}}; }));
+  SECTION("it lets go of it") { two.client.plane->remove_path(kSession, two.tls); }
+  SECTION("it ends") { two.client.plane->remove_session(kSession); }
+  two.client.settle();
+  CHECK(tls.closed().empty());
+  CHECK(tls.spis(two.tls) == std::vector{Spi{0x7001}});
+  two.client.plane->remove_session(SessionTag{8});
+  REQUIRE(until([&] { return tls.closed() == std::vector{two.tls}; }));
+}
+
+TEST_CASE("a connection with two sessions hears of the SPIs of both, and stays while one is left",
+          "[dataplane][paths]") {
+  Two two;
+  auto& tls = two.wire.client[kTlsTransport];
+  (void)two.client.plane->add_path(kSession, two.tls);
+  StaticChild next;
+  next.spi_in = 0x7001;
+  next.spi_out = 0x8001;
+  next.remote = {"10.77.0.0/16"};
+  auto anew = next.make(two.tls);
+  anew.session = SessionTag{8};
+  two.client.plane->install(std::move(anew));
+  REQUIRE(until([&] { return tls.spis(two.tls).size() == 2; }));
+  two.client.plane->remove_session(kSession);
+  REQUIRE(until([&] { return tls.spis(two.tls) == std::vector{Spi{0x7001}}; }));
+  two.client.settle();
+  CHECK(tls.closed().empty());
+  two.client.plane->remove_session(SessionTag{8});
+  REQUIRE(until([&] { return !tls.closed().empty(); }));
+  CHECK(tls.spis(two.tls).empty());
+}
+
 TEST_CASE("a transport's own deadline wakes the packet thread, which otherwise sleeps", "[dataplane][paths]") {
   Two two;
   auto& port = two.wire.client[kTcpTransport];
