@@ -93,6 +93,8 @@ class Flavour {
   [[nodiscard]] virtual std::unique_ptr<ByteStream> make_stream(int fd, bool server) = 0;
   /// @param first  what was read from the peer so far. Null: the connection is simply closed.
   [[nodiscard]] virtual std::unique_ptr<Foreign> make_foreign(ByteView first, Instant now) = 0;
+  /// Headend, after each connection taken: whether more may be. If not, they wait in the kernel's queue for a moment.
+  [[nodiscard]] virtual bool takes_more(Instant /*now*/) { return true; }
 
  protected:
   Flavour() = default;

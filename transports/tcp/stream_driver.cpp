@@ -243,12 +243,15 @@ void StreamDriver::accept_some(std::size_t index, Instant now) {
   if (index >= listeners_.size()) return;
   for (int i = 0; i < kAcceptsPerTurn; ++i) {
     UniqueFd fd{::accept4(listeners_[index].fd.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
+    bool later = false;
     if (fd) {
       admit(std::move(fd), now);
+      later = !flavour_->takes_more(now);
+      if (!later) continue;
+    } else if (errno == EINTR || errno == ECONNABORTED) {
       continue;
     }
-    if (errno == EINTR || errno == ECONNABORTED) continue;
-    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+    if (later || errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
       // The listener stays readable; it is looked at again by the tick instead of at every turn.
       listeners_paused_ = true;
       for (auto& listener : listeners_) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener.fd.get(), nullptr);
@@ -687,16 +690,12 @@ std::size_t StreamDriver::deliver(std::span<Packet> out) {
 Result<std::size_t> StreamDriver::receive(std::span<Packet> out, Instant now) {
   latest_ = std::max(latest_, now);
   std::size_t produced = 0;
-  bool polled = false;
+  // Each time: connections that never run dry must not keep the others from being seen.
+  poll_events(now);
   for (std::size_t reads = 0; reads < kReadsPerTurn;) {
     produced += deliver(out.subspan(produced));
     if (produced == out.size()) return produced;
-    if (ready_.empty()) {
-      if (polled) return produced;
-      polled = true;
-      poll_events(now);
-      continue;
-    }
+    if (ready_.empty()) return produced;
     const auto id = ready_.front();
     ready_.pop_front();
     auto* connection = find(id);

@@ -4,6 +4,7 @@
 #include <sstream>
 #include <utility>
 
+#include "common/base/rate_limit.h"
 #include "transports/tcp/stream_driver.h"
 #include "transports/tls/context.h"
 #include "transports/tls/decoy.h"
@@ -17,6 +18,10 @@ namespace {
 constexpr std::uint16_t kOverheadV4 = 20 + 32 + 2 + 22, kOverheadV6 = 40 + 32 + 2 + 22;
 constexpr std::size_t kMaxBatch = 1024;
 constexpr std::size_t kMostPageBytes = std::size_t{1} << 20U;
+
+/// Handshakes of a headend that the packet thread begins in a second: each costs about a millisecond, with RSA keys
+/// more, and anybody may ask for one. Sessions wait meanwhile.
+constexpr double kHandshakesPerSecond = 250, kHandshakesAtOnce = 64;
 
 class TlsFlavour final : public tcp::Flavour {
  public:
@@ -36,12 +41,14 @@ class TlsFlavour final : public tcp::Flavour {
     }
     return std::make_unique<PageDecoy>(page_, first, now);
   }
+  [[nodiscard]] bool takes_more(Instant now) override { return handshakes_.allow(now); }
 
  private:
   SslCtxPtr context_;
   std::string server_name_;
   Decoy decoy_;
   std::shared_ptr<const std::string> page_;
+  TokenBucket handshakes_{kHandshakesPerSecond, kHandshakesAtOnce};
 };
 
 [[nodiscard]] Result<std::string, UserError> read_page(const std::string& file) {

@@ -423,3 +423,40 @@ TEST_CASE("what was sent before a path is closed still arrives, and then the end
   CHECK(link.headend.find(PathReport::Kind::signal).signal == path::Signal::fin);
   CHECK(link.client.reports.empty());  // the own closing is not reported
 }
+
+TEST_CASE("a connection that never runs dry does not keep others from being heard", "[tcp][flood]") {
+  Side headend{true, {*Endpoint::parse("127.0.0.1:0")}};
+  const auto to = headend.transport->local_endpoints()[0];
+  const Raw flood{to};
+  auto frames = prefixed();
+  for (int i = 0; i < 5000; ++i) stream::append_frame(stream::Content::esp, Bytes(40, 6), frames);
+  ByteView left{frames};
+  const auto pour = [&] {
+    for (;;) {
+      const auto sent = ::send(flood.fd.get(), left.data(), left.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (sent < 0) return;
+      left = left.subspan(static_cast<std::size_t>(sent));
+      if (left.empty()) left = ByteView{frames}.subspan(stream::kPrefix.size());
+    }
+  };
+  const auto receive = [&] {
+    std::vector<Packet> some(16);
+    const auto got = headend.transport->receive(some, kStart).value();
+    return std::any_of(some.begin(), some.begin() + static_cast<std::ptrdiff_t>(got),
+                       [](const Packet& packet) { return packet.data()[0] == 9; });
+  };
+  pour();
+  pollfd entry{headend.transport->wait_fd(), POLLIN, 0};
+  REQUIRE(::poll(&entry, 1, 5000) == 1);
+  for (int i = 0; i < 50; ++i) (void)receive();
+  const Raw other{to};
+  auto frame = prefixed();
+  stream::append_frame(stream::Content::esp, Bytes(40, 9), frame);
+  other.say(frame);
+  bool heard = false;
+  for (int i = 0; i < 5000 && !heard; ++i) {
+    pour();
+    heard = receive();
+  }
+  CHECK(heard);
+}

@@ -337,6 +337,38 @@ TEST_CASE("rubbish instead of a handshake ends the connection, silence after ten
   CHECK(headend.reports.empty());
 }
 
+TEST_CASE("a flood of handshakes is taken no faster than a packet thread can bear, and nobody is refused for it",
+          "[tls][flood]") {
+  Side headend{true, "127.0.0.1:0", credentials()};
+  constexpr std::size_t kVisitors = 200;
+  std::vector<UniqueFd> fds;
+  for (std::size_t i = 0; i < kVisitors; ++i) {
+    fds.push_back(tcp::start_connect({}, headend.transport->local_endpoints()[0], {}).value());
+    pollfd entry{fds.back().get(), POLLOUT, 0};
+    REQUIRE(::poll(&entry, 1, 5000) == 1);
+    REQUIRE(::send(fds.back().get(), "\x01\x02\x03\x04 rubbish", 12, MSG_NOSIGNAL) == 12);
+  }
+  // Who was taken gets an alert.
+  const auto taken = [&] {
+    for (int idle = 0; idle < 5;) idle = headend.turn(10) == 0 ? idle + 1 : 0;
+    std::size_t count = 0;
+    for (const auto& fd : fds) {
+      pollfd entry{fd.get(), POLLIN, 0};
+      count += ::poll(&entry, 1, 0) == 1 ? 1U : 0U;
+    }
+    return count;
+  };
+  const auto at_once = taken();
+  CHECK(at_once >= 64);
+  CHECK(at_once < 70);
+  for (int i = 1; i <= 10; ++i) {
+    headend.now = kStart + std::chrono::milliseconds{200 * i};
+    headend.transport->handle_deadline(headend.now);
+    (void)taken();
+  }
+  CHECK(taken() == kVisitors);
+}
+
 TEST_CASE("a headend without certificate, with a wrong key or without its page does not start", "[tls]") {
   packet::PacketPool pool{4};
   TransportConfig config;
