@@ -181,7 +181,8 @@ Sheet write_fortigate(const Request& request) {
       "stand last: move them before what denies (move ID before ID). Add set nat enable if your other policies have "
       "it."};
   sheet.check.commands = {"show firewall policy | grep -f switchback"};
-  sheet.security = {"Stateful as ever, without security profiles: nothing else is given up."};
+  sheet.security = {
+      "Stateful as ever, without security profiles, which see nothing in ESP anyway: nothing is given up."};
   if (loosen) {
     sheet.rule.notes = {
         "FortiOS checks TCP flags and sequence numbers as \"anti-replay\"; it can be off for one policy, and there is "

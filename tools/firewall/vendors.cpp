@@ -29,6 +29,14 @@ const Vendor* find_vendor(std::string_view name) {
 Result<Sheet, UserError> write_sheet(const Vendor& vendor, const Request& request) {
   if (!request.interface.empty()) SB_CHECK(check_name(request.interface, "--interface"));
   if (!request.inside.empty()) SB_CHECK(check_name(request.inside, "--inside"));
+  if (vendor.name == "nftables" || vendor.name == "iptables") {
+    for (const auto& name : {request.interface, request.inside}) {
+      // What the kernel takes as a name.
+      if (name.size() > 15 || name.find('/') != std::string::npos) {
+        return fail_user("names of Linux interfaces have at most 15 characters, and no '/'");
+      }
+    }
+  }
   if (!request.chain.empty()) {
     SB_CHECK(check_chain(request.chain));
     const bool two = request.chain.find(' ') != std::string::npos;

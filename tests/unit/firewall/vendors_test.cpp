@@ -45,8 +45,9 @@ void compare_with_file(const std::string& name, const std::string& text) {
   std::ifstream file{path};
   INFO(path);
   REQUIRE(file);
-  const std::string wanted{std::istreambuf_iterator<char>{file}, {}};
-  CHECK(text == wanted);
+  std::ostringstream wanted;
+  wanted << file.rdbuf();
+  CHECK(text == wanted.str());
 }
 
 bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
@@ -60,8 +61,9 @@ TEST_CASE("every vendor's text is the one that was read and found right", "[fire
       compare_with_file(std::string{vendor.name} + "-tolerant", text_of(vendor, request_for(Mode::tolerant)));
       auto narrowed = request_for(Mode::bypass);
       REQUIRE(set_clients(narrowed.flows, {"10.1.0.0/16", "2001:db8:2::/48"}));
-      narrowed.interface = "ge-0/0/2.100";
-      narrowed.inside = "ge-0/0/3.200";
+      const bool linux_names = vendor.name == "nftables" || vendor.name == "iptables" || vendor.name == "pf";
+      narrowed.interface = linux_names ? "wan0" : "ge-0/0/2.100";
+      narrowed.inside = linux_names ? "lan0.20" : "ge-0/0/3.200";
       compare_with_file(std::string{vendor.name} + "-narrowed", text_of(vendor, narrowed));
     }
   }
@@ -184,6 +186,18 @@ TEST_CASE("whatever the flows are, the text has nothing but printable ASCII", "[
       INFO(vendor.name << ": " << line);
       CHECK(std::all_of(line.begin(), line.end(), [](char c) { return c >= ' ' && c < 127; }));
     }
+  }
+}
+
+TEST_CASE("Linux gets names that Linux has", "[firewall]") {
+  for (const auto* vendor : {"nftables", "iptables"}) {
+    auto request = request_for(Mode::bypass);
+    request.interface = "ge-0/0/0";
+    CHECK_FALSE(write_sheet(*find_vendor(vendor), request));
+    request.interface = "a234567890123456";
+    CHECK_FALSE(write_sheet(*find_vendor(vendor), request));
+    request.interface = "a23456789012345";
+    CHECK(write_sheet(*find_vendor(vendor), request));
   }
 }
 
