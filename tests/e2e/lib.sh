@@ -337,7 +337,7 @@ switchback() {
   local directory candidate
   for directory in "${SB_BIN:-}" "$E2E_SOURCE/build/release" "$E2E_SOURCE/build/dev"; do
     [[ -n $directory ]] || continue
-    for candidate in "$directory/switchback-$1" "$directory/$1/switchback-$1"; do
+    for candidate in "$directory/switchback-$1" "$directory/$1/switchback-$1" "$directory/tools/$1/switchback-$1"; do
       if [[ -x $candidate ]]; then
         realpath "$candidate"
         return
