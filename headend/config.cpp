@@ -192,6 +192,7 @@ void read_limits(Section s, Config& config) {
   s.read("sessions_per_user", config.max_sessions_per_user, 1, 100'000);
   s.read("half_open", config.max_half_open, 1, 100'000);
   s.read("half_open_per_address", config.max_half_open_per_address, 1, 100'000);
+  s.read("connections_per_address", config.max_connections_per_address, 1, 1'000'000);
   s.read("cookie_threshold", config.cookie_threshold, 0, 100'000);
   s.read("new_sessions_per_second", config.new_sessions_per_second, 0.1, 100'000);
   s.read("new_sessions_burst", config.new_sessions_burst, 1.0, 1'000'000);

@@ -78,6 +78,7 @@ struct Config {
   std::size_t max_half_open = 5000;
   std::size_t cookie_threshold = 100;
   std::size_t max_half_open_per_address = 32;
+  std::size_t max_connections_per_address = 256;  // of each of ctcp, tcp, tls
   double new_sessions_per_second = 20;
   double new_sessions_burst = 100;
 

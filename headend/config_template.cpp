@@ -117,6 +117,9 @@ nat = true
 # half_open = 5000
 # half_open_per_address = 32
 # cookie_threshold = 100
+# Connections of each of ctcp, tcp and tls from one address (IPv6: one /64). Where a proxy shares port 443, all of tls
+# come from the proxy's address: raise it there.
+# connections_per_address = 256
 # New sessions that one network (IPv4 /24, IPv6 /48) may start: in the long run, and at once.
 # new_sessions_per_second = 20
 # new_sessions_burst = 100

@@ -108,6 +108,7 @@ Result<std::vector<TransportConfig>, UserError> make_transports(const Config& co
     }
     // Each session may have a connection in use and some that stand by.
     transport.max_connections = std::max(transport.max_connections, 2 * config.max_sessions);
+    transport.max_connections_per_address = config.max_connections_per_address;
     transport.ctcp_resilient = config.transports.has_ctcp_mode("resilient");
     transport.ctcp_classic = config.transports.has_ctcp_mode("classic");
     if (name == "tls") {

@@ -66,6 +66,7 @@ TEST_CASE("every default that the template shows in a comment is accepted when u
   CHECK(spelled_out->max_sessions == defaults->max_sessions);
   CHECK(spelled_out->max_half_open == defaults->max_half_open);
   CHECK(spelled_out->max_half_open_per_address == defaults->max_half_open_per_address);
+  CHECK(spelled_out->max_connections_per_address == defaults->max_connections_per_address);
   CHECK(spelled_out->cookie_threshold == defaults->cookie_threshold);
   CHECK(spelled_out->new_sessions_per_second == Approx(defaults->new_sessions_per_second));
   CHECK(spelled_out->liveness == defaults->liveness);
