@@ -51,6 +51,7 @@ Result<void, UserError> choose_transports(const ConnectOptions& options, Config&
     return fail_user("--ctcp-mode: \"" + mode + "\" is unknown: use resilient or classic");
   }
   config.ctcp_classic = mode == "classic";
+  config.stay = options.stay;
   return {};
 }
 

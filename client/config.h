@@ -33,6 +33,7 @@ struct ConnectOptions {
   std::string transport = "auto";
   std::vector<std::string> order;
   std::string ctcp_mode;
+  bool stay = false;
   std::string tun = kDefaultTun;
   std::string local;
   std::string pcap, keylog;
@@ -54,6 +55,7 @@ struct Config {
   std::vector<path::TransportKind> order;     // transports to try, best first, each once; just `forced` if that is set
   std::optional<path::TransportKind> forced;  // by --transport: nothing else is ever tried
   bool ctcp_classic = false;
+  bool stay = false;  // once up, no other path is opened: what a client without a way out goes through
 
   crypto::IkeIdentity local_identity, remote_identity;
   std::shared_ptr<const crypto::Credentials> credentials;

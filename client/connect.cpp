@@ -17,6 +17,7 @@ using std::chrono::seconds;
 
 /// Changes of the network come in bursts (link, addresses, routes): look once they have settled.
 constexpr Duration kSettle = milliseconds{200};
+constexpr Duration kCloseWait = std::chrono::seconds{3};  // two more requests to close after the first
 
 /// For standard output: what the headend sends in names must not play with the terminal.
 std::string printable(std::string text) {
@@ -54,7 +55,13 @@ ExitStatus Connector::run() {
     pump(now);
   });
   attempt_timer_ = loop_.make_timer([this](Instant now) { on_attempt_timer(now); });
-  retry_timer_ = loop_.make_timer([this](Instant) { begin_round(); });
+  retry_timer_ = loop_.make_timer([this](Instant) {
+    if (state_ != State::closing) return begin_round();
+    // The headend finds out by itself; whoever asked us to go should not wait for a path that is dead.
+    log::info("session_given_up", {{"reason", "no answer to the request to close"}});
+    drop_session();
+    finish();
+  });
   network_timer_ = loop_.make_timer([this](Instant now) { on_network_change(now); });
   tick_timer_ = loop_.make_timer([this](Instant now) { on_tick(now); });
   if (auto monitor = io::NetlinkMonitor::open()) {
@@ -242,6 +249,7 @@ void Connector::begin_close(const std::string& why) {
   }
   const auto now = monotonic_now();
   session_->close(now);
+  retry_timer_.arm(now + kCloseWait);
   pump(now);
 }
 

@@ -131,6 +131,8 @@ int run(int argc, char** argv) {
       ->type_name("A,B,…");
   connecting->add_option("--ctcp-mode", options.ctcp_mode, "How ctcp is spoken: resilient or classic [the profile's]")
       ->type_name("MODE");
+  connecting->add_flag("--stay", options.stay,
+                       "Once up, keep to that one path whatever becomes of it: to see what other clients go through");
   connecting->add_option("--tun", options.tun, "Name of the tunnel interface")
       ->capture_default_str()
       ->type_name("NAME");

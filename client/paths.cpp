@@ -161,6 +161,7 @@ void Paths::open(const path::OpenPath& action, Instant now) {
   entry.candidate = action.candidate;
   entry.target = targets_.next(action.candidate);
   const auto transport = action.candidate.transport;
+  if (authenticated_ && config_.stay) return failed(entry, "told to stay", now);
   const auto local = tunnel_.source_for(entry.target.address);
   if (!local) return failed(entry, "no way to it: " + local.error().message(), now);
   if (is_stream(transport)) {
