@@ -30,7 +30,7 @@ ALLOWED = {
     "headend": SHELL,
     "tools": SHELL,
     "tools/firewall": SHELL | {"headend"},  # reads headend.toml
-    "tests": SHELL | {"client", "headend", "tools"},
+    "tests": SHELL | {"client", "headend", "tools", "tools/firewall"},
 }
 
 # Library header -> the only folders or files that include it, and why.
