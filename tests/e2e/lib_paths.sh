@@ -112,6 +112,8 @@ lost_by_router() { on router nft -j list table inet sbloss | jq '[.nftables[].ru
 lines_start() {
   local name=$1 from=$2 to=$3 address=$4 port=$5
   need python3
+  : > "$WORK/$name-server.log"
+  : > "$WORK/$name.log"
   spawn "$name-server" "$to" "$PROGRAMS/line_stream.py" serve "$port"
   wait_log 10 "$name-server" listening
   spawn "$name" "$from" "$PROGRAMS/line_stream.py" send "$address" "$port"
