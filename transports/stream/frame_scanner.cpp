@@ -10,6 +10,9 @@ namespace {
 constexpr std::size_t kIkeMarkBytes = kLengthBytes + kMarkerBytes + 8;
 constexpr std::size_t kEspMarkBytes = kLengthBytes + 4;
 
+/// The last octets of what was looked at may be the start of a mark.
+constexpr std::size_t scanned_of(std::size_t size) noexcept { return size > kIkeMarkBytes ? size - kIkeMarkBytes : 0; }
+
 template <class T>
 void add_bounded(std::vector<T>& to, T value) {
   if (std::find(to.begin(), to.end(), value) != to.end()) return;
@@ -66,10 +69,10 @@ void FrameScanner::erase(std::size_t index) noexcept {
   fragments_.erase(fragments_.begin() + static_cast<std::ptrdiff_t>(index));
 }
 
-void FrameScanner::prune(Instant now) noexcept {
+void FrameScanner::prune(std::size_t most_bytes, Instant now) noexcept {
   if (limits_.in_order) return;  // the receive window bounds what can be held
   for (std::size_t i = 0; i < fragments_.size();) {
-    const bool over = held_ > limits_.bytes || fragments_.size() > limits_.fragments;
+    const bool over = held_ > most_bytes || fragments_.size() > limits_.fragments;
     if (!over && now - fragments_[i].since < limits_.age) {
       ++i;
       continue;
@@ -91,8 +94,9 @@ void FrameScanner::give(std::uint64_t offset, ByteView octets, bool whole, std::
                         const SessionMarks& marks, Instant now) {
   if (octets.empty() || !ok_) return;
   if (next_prune_ == Instant{} && !fragments_.empty()) fragments_.front().since = now;
-  if (now >= next_prune_ || held_ > limits_.bytes || fragments_.size() > limits_.fragments) {
-    prune(now);
+  const auto most_bytes = marks.proven() ? limits_.bytes : std::min(limits_.bytes, limits_.unproven_bytes);
+  if (now >= next_prune_ || held_ > most_bytes || fragments_.size() > limits_.fragments) {
+    prune(most_bytes, now);
     next_prune_ = now + std::chrono::milliseconds{100};
   }
   if (limits_.in_order && held_ + octets.size() > limits_.bytes && find_from(offset) > 0) {
@@ -119,10 +123,15 @@ void FrameScanner::give(std::uint64_t offset, ByteView octets, bool whole, std::
       held_ += octets.size();
       candidate.since = now;
       return;
-    } else if (limits_.in_order && candidate.anchor == Anchor::none &&
-               (at == fragments_.size() || fragments_[at].begin != end)) {
+    } else if (candidate.anchor == Anchor::none && (at == fragments_.size() || fragments_[at].begin != end) &&
+               (limits_.in_order || !continues_with_mark(candidate, octets, marks))) {
+      // All of it is looked at and copied again only where that can tell something: who sends octets one by one behind
+      // a gap must not be dear.
       append(candidate.octets, octets);
       held_ += octets.size();
+      if (limits_.in_order) return;
+      candidate.since = now;
+      candidate.scanned = std::max(candidate.scanned, scanned_of(candidate.octets.size()));
       return;
     } else {
       before = std::move(candidate);
@@ -139,7 +148,7 @@ void FrameScanner::give(std::uint64_t offset, ByteView octets, bool whole, std::
   const auto cut = whole ? std::optional{uncut_bytes} : std::nullopt;
   const bool alone = (!before || before->octets.empty()) && (!after || after->octets.empty());
   if (alone) {
-    parse(offset, octets, anchor, 0, true, cut, marks, now);
+    parse(offset, octets, anchor, 0, {}, true, cut, marks, now);
     // What was known of the octets behind stays known, unless these end within a frame that reaches into them.
     if (after) {
       const auto next = find_from(end);
@@ -156,8 +165,12 @@ void FrameScanner::give(std::uint64_t offset, ByteView octets, bool whole, std::
   const auto begin = before ? before->begin : offset;
   auto& run = assembled_.emplace_back(before ? std::move(before->octets) : Bytes{});
   append(run, octets);
-  if (after) append(run, after->octets);
-  parse(begin, run, anchor, before ? before->scanned : 0, false, after ? std::nullopt : cut, marks, now);
+  Known known;
+  if (after) {
+    if (after->anchor == Anchor::none) known = {run.size(), run.size() + after->scanned};
+    append(run, after->octets);
+  }
+  parse(begin, run, anchor, before ? before->scanned : 0, known, false, after ? std::nullopt : cut, marks, now);
 }
 
 bool FrameScanner::looks_like_frames(ByteView run, bool one_segment, const SessionMarks& marks) const noexcept {
@@ -186,8 +199,24 @@ std::optional<std::size_t> FrameScanner::find_mark(ByteView run, std::size_t fro
   return std::nullopt;
 }
 
-void FrameScanner::parse(std::uint64_t begin, ByteView run, Anchor anchor, std::size_t scanned, bool one_segment,
-                         std::optional<std::size_t> uncut_bytes, const SessionMarks& marks, Instant now) {
+bool FrameScanner::continues_with_mark(const Fragment& fragment, ByteView octets, const SessionMarks& marks) const {
+  const auto from = std::min(fragment.scanned, fragment.octets.size());
+  auto run = to_bytes(ByteView{fragment.octets}.subspan(from));
+  append(run, octets);
+  return find_mark(run, 0, marks).has_value();
+}
+
+void FrameScanner::parse(std::uint64_t begin, ByteView run, Anchor anchor, std::size_t scanned, Known barren,
+                         bool one_segment, std::optional<std::size_t> uncut_bytes, const SessionMarks& marks,
+                         Instant now) {
+  const auto search = [&](std::size_t from) -> std::optional<std::size_t> {
+    if (from < barren.from) {
+      // A mark that begins there may end within what is barren.
+      const auto found = find_mark(run.first(std::min(run.size(), barren.from + kIkeMarkBytes)), from, marks);
+      if (found) return found;
+    }
+    return find_mark(run, std::max(from, std::max(barren.from, barren.to)), marks);
+  };
   const auto keep = [&](std::size_t from, std::size_t to, Anchor known, std::size_t seen) {
     Fragment rest;
     rest.begin = begin + from;
@@ -215,10 +244,10 @@ void FrameScanner::parse(std::uint64_t begin, ByteView run, Anchor anchor, std::
   std::size_t head = at;  // first octet of the part that is not parsed
   while (true) {
     if (anchor == Anchor::none) {
-      const auto found = find_mark(run, std::max(at, scanned), marks);
+      const auto found = search(std::max(at, scanned));
       if (!found) {
         // The last octets may be the start of a mark: they are looked at again with what follows.
-        const auto seen = run.size() > kIkeMarkBytes ? run.size() - kIkeMarkBytes : 0;
+        const auto seen = scanned_of(run.size());
         return keep(head, run.size(), Anchor::none, seen > head ? seen - head : 0);
       }
       ++counters_.resynchronised;

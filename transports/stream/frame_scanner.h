@@ -28,6 +28,8 @@ class SessionMarks {
   void remove(IkeSpi initiator) noexcept;
 
   [[nodiscard]] bool empty() const noexcept { return esp_.empty() && ike_.empty(); }
+  /// A session that has proven itself receives here.
+  [[nodiscard]] bool proven() const noexcept { return !esp_.empty(); }
   /// @param body  what follows a length field, at least 12 octets of it (4 suffice for ESP)
   [[nodiscard]] bool matches(ByteView body) const noexcept;
 
@@ -37,7 +39,8 @@ class SessionMarks {
 };
 
 struct ScannerLimits {
-  std::size_t bytes = 256 * 1024;  // held of frames that are not complete
+  std::size_t bytes = 256 * 1024;          // held of frames that are not complete …
+  std::size_t unproven_bytes = 32 * 1024;  // … as long as anybody may be the peer; one frame has room
   std::size_t fragments = 1024;
   Duration age = std::chrono::seconds{2};  // what nothing joined for so long is forgotten
   std::size_t maximum_frame_bytes = 16 * 1024;
@@ -99,12 +102,19 @@ class FrameScanner {
   [[nodiscard]] std::size_t find_from(std::uint64_t offset) const noexcept;
   void insert(Fragment fragment);
   void erase(std::size_t index) noexcept;
-  void parse(std::uint64_t begin, ByteView run, Anchor anchor, std::size_t scanned, bool one_segment,
+  /// Whether a frame may start in octets that follow a fragment of which nothing is known.
+  [[nodiscard]] bool continues_with_mark(const Fragment& fragment, ByteView octets, const SessionMarks& marks) const;
+  /// Offsets within a run at which no frame starts.
+  struct Known {
+    std::size_t from = 0, to = 0;
+  };
+  /// @param scanned  as Fragment::scanned
+  void parse(std::uint64_t begin, ByteView run, Anchor anchor, std::size_t scanned, Known barren, bool one_segment,
              std::optional<std::size_t> uncut_bytes, const SessionMarks& marks, Instant now);
   [[nodiscard]] bool looks_like_frames(ByteView run, bool one_segment, const SessionMarks& marks) const noexcept;
   [[nodiscard]] std::optional<std::size_t> find_mark(ByteView run, std::size_t from,
                                                      const SessionMarks& marks) const noexcept;
-  void prune(Instant now) noexcept;
+  void prune(std::size_t most_bytes, Instant now) noexcept;
 
   ScannerLimits limits_;
   std::vector<Fragment> fragments_;  // by offset, never overlapping

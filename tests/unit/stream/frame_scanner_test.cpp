@@ -1,5 +1,6 @@
 #include "transports/stream/frame_scanner.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <random>
 
@@ -156,6 +157,41 @@ TEST_CASE("noise is held within bounds and forgotten with age", "[stream][scanne
   receiver.scanner.start();
   receiver.scanner.give(2000000, Bytes{1}, true, 1400, receiver.marks, kNow + seconds{5});
   CHECK(receiver.scanner.held_bytes() <= 1);
+}
+
+TEST_CASE("octets that come one by one behind a gap are found by the SPI, from either end", "[stream][scanner]") {
+  const auto stream = make(12);
+  const std::size_t from = stream.starts[1] + 40;  // the second frame has lost its start
+  for (const bool backwards : {false, true}) {
+    Receiver receiver;
+    receiver.give(0, stream.segment(0));
+    for (std::size_t i = from; i < stream.octets.size(); ++i) {
+      const auto at = backwards ? from + stream.octets.size() - 1 - i : i;
+      receiver.give(at, ByteView{stream.octets}.subspan(at, 1));
+    }
+    std::sort(receiver.got.begin(), receiver.got.end());
+    CHECK(receiver.got == std::vector<std::uint32_t>{0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11});
+    receiver.give(stream.starts[1], ByteView{stream.octets}.subspan(stream.starts[1], 40));
+    CHECK(std::find(receiver.got.begin(), receiver.got.end(), 1U) != receiver.got.end());
+  }
+}
+
+TEST_CASE("little is held for somebody who has not proven anything", "[stream][scanner]") {
+  for (const bool proven : {false, true}) {
+    FrameScanner scanner{true};
+    SessionMarks marks;
+    marks.add(IkeSpi{7});
+    if (proven) marks.add(kSpi);
+    const Bytes zeros(1400, 0);
+    std::size_t most = 0;
+    for (std::uint64_t i = 0; i < 200; ++i) {
+      scanner.start();
+      scanner.give(1000 + i * 1500, zeros, true, 1400, marks, kNow);
+      most = std::max(most, scanner.held_bytes());
+    }
+    CHECK(most <= (proven ? 256 * 1024 : 32 * 1024) + zeros.size());
+    CHECK(most >= (proven ? 200 * 1024 : 20 * 1024));
+  }
 }
 
 TEST_CASE("a stream without the prefix is refused", "[stream][scanner]") {
