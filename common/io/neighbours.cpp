@@ -38,12 +38,31 @@ Result<NextHops> NextHops::open(std::uint32_t mark) {
   auto monitor = NetlinkMonitor::open();
   if (!monitor) return fail(monitor.error());
   UniqueFd query{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)};
-  if (!query) return fail(last_error());
-  return NextHops{*std::move(netlink), *std::move(monitor), std::move(query), mark};
+  UniqueFd neighbours{::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE)};
+  if (!query || !neighbours) return fail(last_error());
+  sockaddr_nl name{};
+  name.nl_family = AF_NETLINK;
+  name.nl_groups = RTMGRP_NEIGH;
+  if (::bind(neighbours.get(), reinterpret_cast<const sockaddr*>(&name), sizeof(name)) != 0) return fail(last_error());
+  return NextHops{*std::move(netlink), *std::move(monitor), std::move(neighbours), std::move(query), mark};
+}
+
+/// Takes the notifications so far. They also come whenever an entry grows old or fresh, and for every host of a large
+/// network: whose address did change is found out by whoever sends to it next.
+bool NextHops::neighbour_changed() noexcept {
+  alignas(nlmsghdr) std::array<std::uint8_t, 8192> buffer{};
+  bool changed = false;
+  for (;;) {
+    const auto got = ::recv(neighbours_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got == 0 || (got < 0 && errno != ENOBUFS)) return changed;
+    changed = true;  // ENOBUFS: the kernel dropped some
+  }
 }
 
 void NextHops::handle_change() {
   if (monitor_.drain(0)) entries_.clear();
+  if (neighbour_changed()) ++generation_;
 }
 
 std::optional<MacAddress> NextHops::neighbour(unsigned ifindex, const IpAddress& address) {
@@ -108,6 +127,12 @@ Result<NextHop> NextHops::find(const IpAddress& destination, Instant now) {
   }
   auto& entry = found->second;
   if (!entry.ethernet) return entry.hop;
+  if (entry.generation != generation_ && entry.hop.direct) {
+    entry.generation = generation_;
+    const auto mac = neighbour(entry.hop.ifindex, entry.neighbour);
+    entry.hop.direct = mac.has_value();
+    if (mac) entry.hop.to = *mac;
+  }
   if (now >= entry.good_until || !entry.hop.direct) {
     // This one goes by the IP layer, and the next ones by what it knows.
     NextHop asking = entry.hop;

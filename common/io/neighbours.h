@@ -26,8 +26,9 @@ struct NextHop {
 };
 
 /// Routes (with policy, by mark) and neighbours through rtnetlink, cached. What is cached is looked up again when
-/// routes, addresses or links change, and neighbours every kNeighbourLife, where one packet goes by the IP layer: so
-/// the kernel keeps on asking whether the neighbour is there, and a changed one is noticed. One thread.
+/// routes, addresses or links change; neighbours when the kernel learns of another link-layer address, and every
+/// kNeighbourLife, where one packet goes by the IP layer: so the kernel keeps on asking whether the neighbour is there.
+/// One thread.
 class NextHops {
  public:
   static constexpr std::chrono::seconds kNeighbourLife{1};
@@ -39,6 +40,7 @@ class NextHops {
   [[nodiscard]] Result<NextHop> find(const IpAddress& destination, Instant now);
   /// Readable when handle_change() has something to do. Borrowed.
   [[nodiscard]] int fd() const noexcept { return monitor_.fd(); }
+  [[nodiscard]] int neighbour_fd() const noexcept { return neighbours_.get(); }
   void handle_change();
 
  private:
@@ -46,17 +48,25 @@ class NextHops {
     NextHop hop;
     IpAddress neighbour;
     Instant good_until{};
+    std::uint64_t generation = 0;
     bool ethernet = false;
   };
-  NextHops(Netlink netlink, NetlinkMonitor monitor, UniqueFd query, std::uint32_t mark)
-      : netlink_{std::move(netlink)}, monitor_{std::move(monitor)}, query_{std::move(query)}, mark_{mark} {}
+  NextHops(Netlink netlink, NetlinkMonitor monitor, UniqueFd neighbours, UniqueFd query, std::uint32_t mark)
+      : netlink_{std::move(netlink)},
+        monitor_{std::move(monitor)},
+        neighbours_{std::move(neighbours)},
+        query_{std::move(query)},
+        mark_{mark} {}
+  [[nodiscard]] bool neighbour_changed() noexcept;
   [[nodiscard]] std::optional<MacAddress> neighbour(unsigned ifindex, const IpAddress& address);
 
   Netlink netlink_;
   NetlinkMonitor monitor_;
+  UniqueFd neighbours_;  // the kernel's notifications
   UniqueFd query_;
   std::uint32_t mark_;
   std::unordered_map<IpAddress, Entry> entries_;
+  std::uint64_t generation_ = 0;  // of what is known of neighbours
 };
 
 }  // namespace switchback::io

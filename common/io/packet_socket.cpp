@@ -24,6 +24,7 @@ using packet::VirtioNetHeader;
 constexpr std::size_t kIpv4Bytes = 20, kIpv6Bytes = 40, kTcpBytes = 20;
 constexpr std::uint8_t kProtocolTcp = 6;
 constexpr std::uint8_t kHopLimit = 64;
+constexpr std::uint8_t kMoreFragments = 0x20;
 constexpr std::uint8_t kFlagFin = 0x01, kFlagPsh = 0x08;
 constexpr std::size_t kChecksumOffset = 16;
 constexpr std::uint8_t kVirtioDataValid = 2;  // VIRTIO_NET_HDR_F_DATA_VALID, whose header is no C++
@@ -108,7 +109,8 @@ Result<void> TcpTap::set_ports(std::span<const std::uint16_t> ports) {
     code.push_back(BPF_STMT(BPF_LD | BPF_B | BPF_ABS, network(9)));
     code.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kProtocolTcp, 0, kDrop));
     code.push_back(BPF_STMT(BPF_LD | BPF_H | BPF_ABS, network(6)));
-    code.push_back(BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x3FFF, kDrop, 0));  // More Fragments and the offset
+    // Fragments have no ports, but the first: receive() refuses it, so that each packet in fragments counts.
+    code.push_back(BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x1FFF, kDrop, 0));
     code.push_back(BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, network(0)));
     code.push_back(BPF_STMT(BPF_LD | BPF_H | BPF_IND, network(2)));
   } else {
@@ -172,6 +174,7 @@ TcpTap::Outcome TcpTap::receive(ByteSpan buffer, ReceivedTcp& out) {
     header = (ip[0] & 0x0FU) * std::size_t{4};
     total = load_be<std::uint16_t>(ip.data() + 2);
     if (header < kIpv4Bytes || total > ip.size() || total < header + kTcpBytes) return Outcome::useless;
+    if ((ip[6] & kMoreFragments) != 0) return Outcome::useless;
     out.source = IpAddress::from_bytes(ip.subspan(12, 4));
     out.destination = IpAddress::from_bytes(ip.subspan(16, 4));
   } else {

@@ -25,7 +25,8 @@ struct ReceivedTcp {
 };
 
 /// Gives a copy of the TCP segments to some ports of this host, of one family. It sees them before the host's own
-/// firewall does. IPv4 fragments are not among them, nor IPv6 packets with extension headers.
+/// firewall does. Of IPv4 packets in fragments it has the first fragment, as `useless`; of IPv6 packets with extension
+/// headers nothing.
 class TcpTap {
  public:
   /// Octets that receive() wants room for.

@@ -36,6 +36,15 @@ struct Connection {
   std::uint64_t reported_duplicates = 0;
   bool stuck_reported = false;
 
+  /// RST with the right number, since anything else of the peer's was last seen.
+  struct Resets {
+    std::uint64_t counted = 0;  // of the engine
+    std::uint64_t heard = 0;    // what the peer has sent or acknowledged by then
+    std::uint64_t count = 0;
+    Instant since{};
+  };
+  Resets resets;
+
   [[nodiscard]] bool established() const noexcept;
   [[nodiscard]] bool closed() const noexcept;
   /// Of the engine, without what the driver itself waits for.

@@ -22,6 +22,10 @@ namespace switchback::transports::ctcp {
 /// Payload of our largest segments: jumbo frames; the loopback's 64 KiB would only make frames that no one else takes.
 inline constexpr std::size_t kMaximumMss = 8900;
 
+/// Of a headend's connections without a proven session, each of which holds some hundred KiB at most: so many at a
+/// time, and no more than half of all.
+inline constexpr std::size_t kMaximumUnproven = 1024;
+
 class Driver final : public Transport {
  public:
   [[nodiscard]] static Result<std::unique_ptr<Driver>, UserError> make(const TransportConfig& config,
@@ -60,6 +64,9 @@ class Driver final : public Transport {
   [[nodiscard]] Result<void, UserError> open_tap(IpFamily family);
   [[nodiscard]] Result<void> set_ports();
   void fail_request(std::uint64_t request, const AddressPair& path, std::string why);
+  void note_unproven(Connection& connection, Instant now);
+  void close_unproven(Connection& connection, std::string why);
+  [[nodiscard]] static bool peer_is_gone(Connection& connection, Instant now);
   void look_after(Connection& connection, Instant now);
   void report_signals(Connection& connection, Instant now);
   void signal(Connection& connection, path::Signal signal, std::uint64_t count);
@@ -68,15 +75,21 @@ class Driver final : public Transport {
   [[nodiscard]] static std::string why_closed(const Connection& connection);
 
   // --- driver_send.cpp ---
-  [[nodiscard]] bool may_send();
+  /// The socket is full: nothing is sent until may_send().
+  [[nodiscard]] bool blocked() const noexcept { return watched_for_write_ >= 0; }
+  /// False while the socket is full; else what waited has been sent.
+  [[nodiscard]] bool may_send(Instant now);
   void touch(Connection& connection);
   void flush_touched(Instant now);
-  /// Sends what the connection has to send, data as super-segments.
+  /// Sends what the connection has to send, data as super-segments; what the socket does not take stays there.
   void flush(Connection& connection, Instant now);
+  void flush_until_blocked(Connection& connection, Instant now);
   [[nodiscard]] bool send_classic(Connection& connection, std::span<packet::Packet> packets, std::size_t& taken,
                                   Instant now);
   void emit(const AddressPair& path, const TcpHeader& header, std::span<const iovec> payloads, std::size_t bytes,
             Instant now);
+  void emit_run(const AddressPair& path, ByteView header, std::span<const iovec> payloads, std::size_t bytes,
+                Instant now);
   void emit_single(const AddressPair& path, const OutSegment& segment, Instant now);
   void note_ike(Connection& connection, ByteView message);
 
@@ -100,6 +113,8 @@ class Driver final : public Transport {
   std::vector<Guard> guards_;
   std::vector<Endpoint> client_local_;
   ConnectionTable table_;
+  std::size_t unproven_ = 0;                // connections with unproven_since
+  std::deque<AddressPair> unproven_order_;  // the oldest first, with some that are gone or proven
   datagram::ReportQueue reports_{counters_};
   Instant latest_{};
   /// Handshakes completed of late, whose first payload may be lost or late: what follows it gets no RST.
@@ -110,9 +125,18 @@ class Driver final : public Transport {
   std::array<Awaited, 256> awaited_{};
   TokenBucket resets_{100, 100}, answers_{20000, 20000};
 
-  std::vector<Connection*> touched_;
+  std::deque<Connection*> touched_;
   std::vector<iovec> payloads_;
   int watched_for_write_ = -1;
+  /// The run that the full socket did not take.
+  struct Held {
+    AddressPair path;
+    std::array<std::uint8_t, kTcpMaximumHeaderBytes> header{};
+    std::size_t header_bytes = 0;  // 0: there is none
+    std::size_t each = 0;
+    Bytes payload;
+  };
+  Held held_;
 
   packet::Packet buffer_;             // what is being received into
   packet::Packet slab_;               // small frames are copied here …

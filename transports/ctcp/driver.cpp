@@ -32,6 +32,10 @@ UserError explain(const std::string& what, std::error_code error) {
   return {what + ": " + error.message()};
 }
 
+/// A peer that answers so many times, and for so long, with nothing but RST has no such connection (any more).
+constexpr std::uint64_t kGoneResets = 3;
+constexpr Duration kGoneAfter = std::chrono::seconds{1};
+
 std::size_t mss_of(unsigned mtu, bool v6) noexcept {
   const std::size_t headers = v6 ? 60 : 40;
   return std::clamp<std::size_t>(mtu > headers ? mtu - headers : 0, kDefaultMss, kMaximumMss);
@@ -72,7 +76,9 @@ Result<std::unique_ptr<Driver>, UserError> Driver::make(const TransportConfig& c
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = driver->hops_.fd() >= 0 ? ~std::uint64_t{0} : 0;
-  ::epoll_ctl(driver->epoll_.get(), EPOLL_CTL_ADD, driver->hops_.fd(), &event);
+  for (const auto fd : {driver->hops_.fd(), driver->hops_.neighbour_fd()}) {
+    ::epoll_ctl(driver->epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+  }
   for (const auto family : {IpFamily::v4, IpFamily::v6}) {
     const auto wanted = std::any_of(config.local.begin(), config.local.end(),
                                     [&](const auto& local) { return local.address.family() == family; });
@@ -218,11 +224,41 @@ void Driver::set_inbound_spis(const AddressPair& path, std::span<const Spi> spis
   connection->spis.assign(spis.begin(), spis.end());
   if (connection->role == ClassicRole::client) return;
   if (!spis.empty()) {
+    if (connection->unproven_since) --unproven_;
     connection->unproven_since.reset();
   } else if (!connection->unproven_since) {
-    connection->unproven_since = latest_;
+    note_unproven(*connection, latest_);
   }
   reschedule(*connection, latest_);
+}
+
+void Driver::note_unproven(Connection& connection, Instant now) {
+  connection.unproven_since = now;
+  unproven_order_.push_back(connection.path);
+  if (unproven_order_.size() > 2 * kMaximumUnproven) unproven_order_.pop_front();  // it still has its lifetime
+  const auto most = std::clamp<std::size_t>(config_.max_connections / 2, 1, kMaximumUnproven);
+  if (++unproven_ <= most) return;
+  // Strangers hold memory, and an honest client needs its connection unproven for a moment only: the oldest goes.
+  while (!unproven_order_.empty()) {
+    const auto path = unproven_order_.front();
+    unproven_order_.pop_front();
+    auto* oldest = table_.find(path);
+    if (oldest == nullptr || oldest == &connection || !oldest->unproven_since || oldest->closing) continue;
+    close_unproven(*oldest, "too many connections have no session");
+    flush(*oldest, now);
+    return look_after(*oldest, now);
+  }
+}
+
+void Driver::close_unproven(Connection& connection, std::string why) {
+  PathReport report;
+  report.kind = PathReport::Kind::closed;
+  report.path = connection.path;
+  report.detail = std::move(why);
+  reports_.answer(std::move(report));
+  connection.closing = true;
+  if (connection.engine) connection.engine->abort();
+  if (connection.classic) connection.classic->close();
 }
 
 void Driver::handle_deadline(Instant now) {
@@ -232,14 +268,7 @@ void Driver::handle_deadline(Instant now) {
     if (connection->classic) connection->classic->handle_deadline(now);
     if (connection->unproven_since && now >= *connection->unproven_since + config_.unproven_lifetime &&
         !connection->closing) {
-      PathReport report;
-      report.kind = PathReport::Kind::closed;
-      report.path = connection->path;
-      report.detail = "no session proved itself in time";
-      reports_.answer(std::move(report));
-      connection->closing = true;
-      if (connection->engine) connection->engine->abort();
-      if (connection->classic) connection->classic->close();
+      close_unproven(*connection, "no session proved itself in time");
     }
     flush(*connection, now);
     look_after(*connection, now);
@@ -280,9 +309,28 @@ std::string Driver::why_closed(const Connection& connection) {
 
 void Driver::remove(Connection& connection) {
   const bool had_port = connection.guard.has_value();
+  if (connection.unproven_since) --unproven_;
   std::erase(touched_, &connection);
   table_.remove(connection);
   if (had_port) static_cast<void>(set_ports());  // a port too many in the filter does no harm
+}
+
+/// Whether the peer has forgotten the connection: it restarted, or its process is gone and its kernel answers. RST can
+/// be forged, by who sees the flow: as long as the peer's own segments come too, they are signals and no more.
+bool Driver::peer_is_gone(Connection& connection, Instant now) {
+  if (!connection.engine || connection.engine->sender() == nullptr) return false;
+  const auto& engine = *connection.engine;
+  const auto counted = engine.signals().resets;
+  const auto heard = engine.receiver()->counters().segments + engine.sender()->una() +
+                     engine.sender()->counters().duplicate_acks + engine.sender()->counters().sacked_segments;
+  auto& resets = connection.resets;
+  if (heard != resets.heard) resets = {counted, heard, 0, now};
+  if (counted == resets.counted) return false;
+  if (resets.count == 0) resets.since = now;
+  resets.count += counted - resets.counted;
+  resets.counted = counted;
+  // In answer to ours: something has been waiting for all that time.
+  return resets.count >= kGoneResets && std::min(now - resets.since, engine.stuck_for(now)) >= kGoneAfter;
 }
 
 /// After every input: reports what became of the connection, and lets go of it once it is over.
@@ -296,7 +344,8 @@ void Driver::look_after(Connection& connection, Instant now) {
     if (!connection.closing) reports_.answer(std::move(report));
   }
   report_signals(connection, now);
-  if (!connection.closed()) return reschedule(connection, now);
+  const bool gone = !connection.closed() && peer_is_gone(connection, now);
+  if (!connection.closed() && !gone) return reschedule(connection, now);
   if (!connection.closing) {
     if (connection.request) {
       fail_request(*connection.request, connection.path, why_closed(connection));
@@ -304,7 +353,7 @@ void Driver::look_after(Connection& connection, Instant now) {
       PathReport report;
       report.kind = PathReport::Kind::closed;
       report.path = connection.path;
-      report.detail = why_closed(connection);
+      report.detail = gone ? "the peer does not know the connection" : why_closed(connection);
       reports_.answer(std::move(report));
     }
   }

@@ -21,7 +21,7 @@ constexpr std::chrono::seconds kAwaitFirst{10};
 
 }  // namespace
 
-void Driver::poll_sockets(Instant /*now*/) {
+void Driver::poll_sockets(Instant now) {
   std::array<epoll_event, 8> events{};
   const auto count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
   for (int i = 0; i < count; ++i) {
@@ -31,7 +31,7 @@ void Driver::poll_sockets(Instant /*now*/) {
     } else if (which == ~std::uint64_t{0}) {
       hops_.handle_change();
     } else {
-      static_cast<void>(may_send());
+      static_cast<void>(may_send(now));
     }
   }
 }
@@ -137,7 +137,6 @@ Connection* Driver::admit(const TcpSegmentView& segment, const AddressPair& path
   }
   auto connection = std::make_unique<Connection>();
   connection->path = path;
-  connection->unproven_since = now;
   if (*mode == CtcpMode::classic) {
     connection->classic = ClassicConnection::accept(path.local.port, path.remote.port, *agreed, now);
   } else {
@@ -151,7 +150,9 @@ Connection* Driver::admit(const TcpSegmentView& segment, const AddressPair& path
         std::clamp<std::size_t>(mtu > headers ? mtu - headers : 0, kDefaultMss, kMaximumMss));
     connection->engine = TcpEngine::accept(engine, *agreed, now);
   }
-  return &table_.add(std::move(connection));
+  auto& added = table_.add(std::move(connection));
+  note_unproven(added, now);
+  return &added;
 }
 
 void Driver::handle_message(const io::ReceivedTcp& message, Instant now) {

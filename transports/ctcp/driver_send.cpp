@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "transports/ctcp/ctcp_driver.h"
 
@@ -22,18 +23,29 @@ bool same_run(const TcpHeader& first, const TcpHeader& next) noexcept {
          first.options == next.options && ((first.flags ^ next.flags) & ~kPsh) == 0;
 }
 
-/// How long a full socket is waited for in the middle of a run.
-constexpr int kBlockedMilliseconds = 2;
-
 }  // namespace
 
-bool Driver::may_send() {
-  if (watched_for_write_ < 0) return true;
+bool Driver::may_send(Instant now) {
+  if (!blocked()) return true;
   pollfd entry{watched_for_write_, POLLOUT, 0};
   if (::poll(&entry, 1, 0) == 0) return false;
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, watched_for_write_, nullptr);
   watched_for_write_ = -1;
-  return true;
+  if (held_.header_bytes > 0) {
+    payloads_.clear();
+    for (std::size_t at = 0; at < held_.payload.size(); at += held_.each) {
+      payloads_.push_back({held_.payload.data() + at, std::min(held_.each, held_.payload.size() - at)});
+    }
+    const auto header_bytes = std::exchange(held_.header_bytes, 0);
+    emit_run(held_.path, ByteView{held_.header}.first(header_bytes), payloads_, held_.payload.size(), now);
+    if (blocked()) {
+      held_.header_bytes = header_bytes;
+      return false;
+    }
+    held_.payload.clear();
+  }
+  flush_touched(now);
+  return !blocked();
 }
 
 void Driver::touch(Connection& connection) {
@@ -44,37 +56,52 @@ void Driver::touch(Connection& connection) {
 
 void Driver::emit(const AddressPair& path, const TcpHeader& header, std::span<const iovec> payloads, std::size_t bytes,
                   Instant now) {
+  std::array<std::uint8_t, kTcpMaximumHeaderBytes> octets{};
+  const auto header_bytes = write_header(header, octets);
+  if (blocked()) {  // an answer to somebody without a connection; those with one are not asked for segments
+    counters_.send_dropped += std::max<std::size_t>(1, payloads.size());
+    return;
+  }
+  emit_run(path, ByteView{octets}.first(header_bytes), payloads, bytes, now);
+  if (!blocked()) return;
+  // It counts as sent in its connection, and so it is kept: the one run that was under way when the socket was full.
+  held_.path = path;
+  held_.header = octets;
+  held_.header_bytes = header_bytes;
+  held_.each = payloads.empty() ? 1 : payloads.front().iov_len;
+  held_.payload.clear();
+  for (const auto& part : payloads) {
+    append(held_.payload, ByteView{static_cast<const std::uint8_t*>(part.iov_base), part.iov_len});
+  }
+}
+
+/// Pre: not blocked(). Afterwards it may be, and then nothing of the run was sent.
+void Driver::emit_run(const AddressPair& path, ByteView header, std::span<const iovec> payloads, std::size_t bytes,
+                      Instant now) {
   const auto segments = std::max<std::size_t>(1, payloads.size());
   const auto hop = hops_.find(path.remote.address, now);
   if (!hop) {
     counters_.send_dropped += segments;
     return;
   }
-  std::array<std::uint8_t, kTcpMaximumHeaderBytes> octets{};
   io::TcpEmitter::Run run;
   run.source = path.local.address;
   run.destination = path.remote.address;
-  run.header = ByteView{octets}.first(write_header(header, octets));
+  run.header = header;
   run.payloads = payloads;
   run.segment_bytes = payloads.empty() ? 0 : payloads.front().iov_len;
   run.payload_bytes = bytes;
   const auto calls = emitter_.calls();
-  auto outcome = emitter_.send(run, *hop);
-  if (outcome == io::TcpEmitter::Outcome::blocked) {
-    // These segments count as sent in their connection: the rest of the batch waits, not they.
-    ++counters_.send_blocked;
-    pollfd entry{emitter_.blocked_fd(), POLLOUT, 0};
-    if (::poll(&entry, 1, kBlockedMilliseconds) == 1) outcome = emitter_.send(run, *hop);
-    if (outcome == io::TcpEmitter::Outcome::blocked && watched_for_write_ < 0) {
-      watched_for_write_ = emitter_.blocked_fd();
-      epoll_event event{};
-      event.events = EPOLLOUT;
-      event.data.u64 = ~std::uint64_t{1};
-      ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, watched_for_write_, &event);
-    }
-  }
+  const auto outcome = emitter_.send(run, *hop);
   counters_.send_calls += emitter_.calls() - calls;
-  if (outcome == io::TcpEmitter::Outcome::sent) {
+  if (outcome == io::TcpEmitter::Outcome::blocked) {
+    ++counters_.send_blocked;
+    watched_for_write_ = emitter_.blocked_fd();
+    epoll_event event{};
+    event.events = EPOLLOUT;
+    event.data.u64 = ~std::uint64_t{1};
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, watched_for_write_, &event);
+  } else if (outcome == io::TcpEmitter::Outcome::sent) {
     counters_.sent_packets += segments;
     counters_.sent_octets += bytes;
   } else {
@@ -89,10 +116,20 @@ void Driver::emit_single(const AddressPair& path, const OutSegment& segment, Ins
 }
 
 void Driver::flush(Connection& connection, Instant now) {
+  flush_until_blocked(connection, now);
+  if (blocked()) touch(connection);  // it goes on when the socket takes something again
+}
+
+void Driver::flush_until_blocked(Connection& connection, Instant now) {
   if (connection.classic) {
-    while (const auto segment = connection.classic->poll_segment(now)) emit_single(connection.path, *segment, now);
+    while (!blocked()) {
+      const auto segment = connection.classic->poll_segment(now);
+      if (!segment) return;
+      emit_single(connection.path, *segment, now);
+    }
     return;
   }
+  if (blocked()) return;
   payloads_.clear();
   TcpHeader header;
   std::size_t bytes = 0, each = 0;
@@ -111,6 +148,7 @@ void Driver::flush(Connection& connection, Instant now) {
     if (size == 0) {
       send_run(true);
       emit_single(connection.path, *segment, now);
+      if (blocked()) return;
       continue;
     }
     const bool fits = !payloads_.empty() && !ended && size <= each && same_run(header, segment->header) &&
@@ -119,6 +157,10 @@ void Driver::flush(Connection& connection, Instant now) {
                       bytes + size <= io::TcpEmitter::kMaximumRunBytes;
     if (!fits) {
       send_run(true);
+      if (blocked()) {
+        counters_.send_dropped += 1;  // the segment just polled; the engine sends it again
+        return;
+      }
       header = segment->header;
       each = size;
     }
@@ -130,10 +172,10 @@ void Driver::flush(Connection& connection, Instant now) {
 }
 
 void Driver::flush_touched(Instant now) {
-  // look_after() may remove the connection, and itself from the list.
-  while (!touched_.empty()) {
-    auto& connection = *touched_.back();
-    touched_.pop_back();
+  // look_after() may remove the connection, and itself from the list. While the socket is full they wait: may_send().
+  while (!touched_.empty() && !blocked()) {
+    auto& connection = *touched_.front();
+    touched_.pop_front();
     connection.touched = false;
     flush(connection, now);
     look_after(connection, now);
@@ -189,13 +231,13 @@ bool Driver::send_classic(Connection& connection, std::span<Packet> packets, std
 
 Result<std::size_t> Driver::send(std::span<Packet> batch, Instant now) {
   latest_ = std::max(latest_, now);
-  if (!may_send()) return std::size_t{0};
+  if (!may_send(now)) return std::size_t{0};
   Connection* connection = nullptr;
   const AddressPair* known = nullptr;
   std::size_t done = 0;
   AddressPair last;
   while (done < batch.size()) {
-    if (watched_for_write_ >= 0) break;
+    if (blocked()) break;
     auto& packet = batch[done];
     if (known == nullptr || packet.path != last) {
       last = packet.path;

@@ -26,6 +26,7 @@
 #include "common/io/neighbours.h"
 #include "common/io/packet_socket.h"
 #include "common/packet/pool.h"
+#include "transports/ctcp/connection_table.h"
 #include "transports/ctcp/segment.h"
 #include "transports/registry.h"
 #include "transports/stream/framing.h"
@@ -406,4 +407,247 @@ TEST_CASE("segments forged off the path end nothing", "[ctcp]") {
     CHECK(client.report(PathReport::Kind::closed) == nullptr);
     CHECK(headend->report(PathReport::Kind::signal) == nullptr);
   });
+}
+
+TEST_CASE("a headend that restarted is found out, and its client's path is closed", "[ctcp]") {
+  in_lab([](Lab& lab) {
+    Side client{false};
+    auto headend = lab.at_headend([] { return std::make_unique<Side>(true); });
+    client.transport->open_path({1, {}, {addr("10.9.0.2"), kPort}, false}, now());
+    REQUIRE(run_until({&client, headend.get()}, [&] { return client.report(PathReport::Kind::opened) != nullptr; }));
+    const auto path = client.report(PathReport::Kind::opened)->path;
+    client.send(path, PacketKind::esp, 0, 10);
+    REQUIRE(run_until({&client, headend.get()}, [&] { return headend->received.size() == 10; }));
+    // The new one has no keys of the old one's, and answers what it does not know with RST.
+    lab.at_headend([&] {
+      headend.reset();
+      headend = std::make_unique<Side>(true);
+      return 0;
+    });
+    std::uint32_t number = 10;
+    auto next = now();
+    CHECK(run_until({&client, headend.get()}, [&] {
+      if (now() >= next && client.report(PathReport::Kind::closed) == nullptr) {
+        client.send(path, PacketKind::esp, number++, 1);
+        next = now() + std::chrono::milliseconds{50};
+      }
+      return client.report(PathReport::Kind::closed) != nullptr;
+    }));
+    CHECK(client.report(PathReport::Kind::signal) != nullptr);
+    CHECK(headend->received.empty());
+    // And a new connection is served.
+    client.reports.clear();
+    client.transport->open_path({2, {}, {addr("10.9.0.2"), kPort}, false}, now());
+    CHECK(run_until({&client, headend.get()}, [&] { return client.report(PathReport::Kind::opened) != nullptr; }));
+  });
+}
+
+TEST_CASE("strangers' connections make room for newer ones, and never for a session's", "[ctcp]") {
+  in_lab([](Lab& lab) {
+    Side client{false};
+    auto headend = lab.at_headend([] {
+      TransportConfig config;
+      config.max_connections = 6;  // of which three may be without a session
+      return std::make_unique<Side>(true, config);
+    });
+    std::vector<AddressPair> paths;
+    const auto open = [&] {
+      client.reports.clear();
+      client.transport->open_path({1, {}, {addr("10.9.0.2"), kPort}, false}, now());
+      REQUIRE(run_until({&client, headend.get()}, [&] { return client.report(PathReport::Kind::opened) != nullptr; }));
+      paths.push_back(client.report(PathReport::Kind::opened)->path);
+      const auto before = headend->received.size();
+      client.send(paths.back(), PacketKind::esp, static_cast<std::uint32_t>(paths.size()), 1);
+      run_until({&client, headend.get()}, [&] { return headend->received.size() > before; });
+      return headend->received.size() > before;
+    };
+    const auto prove = [&] {
+      const std::array<Spi, 1> spi{Spi{0x51000001}};
+      headend->transport->set_inbound_spis(headend->received.back().path, spi);
+    };
+    const auto closed = [&] {
+      return std::count_if(headend->reports.begin(), headend->reports.end(),
+                           [](const auto& report) { return report.kind == PathReport::Kind::closed; });
+    };
+    REQUIRE(open());
+    prove();
+    for (int i = 0; i < 3; ++i) REQUIRE(open());
+    CHECK(closed() == 0);
+    for (int i = 0; i < 2; ++i) REQUIRE(open());
+    CHECK(closed() == 2);
+    client.send(paths[0], PacketKind::esp, 100, 1);
+    client.send(paths[1], PacketKind::esp, 101, 1);  // the oldest without a session
+    client.send(paths[5], PacketKind::esp, 102, 1);
+    CHECK(run_until({&client, headend.get()}, [&] { return headend->received.size() == 8; }));
+    CHECK(check_octets(headend->received, PacketKind::esp) == std::vector<std::uint32_t>{1, 2, 3, 4, 5, 6, 100, 102});
+  });
+}
+
+TEST_CASE("over an interface that is not Ethernet segments go one by one", "[ctcp]") {
+  in_lab([](Lab&) {
+    for (const bool classic : {false, true}) {
+      Side client{false};
+      Side headend{true};
+      client.transport->open_path({1, {}, {addr("127.0.0.1"), kPort}, classic}, now());
+      REQUIRE(run_until({&client, &headend}, [&] { return client.report(PathReport::Kind::opened) != nullptr; }));
+      const auto path = client.report(PathReport::Kind::opened)->path;
+      client.send(path, PacketKind::esp, 0, 1);
+      REQUIRE(run_until({&client, &headend}, [&] { return headend.received.size() == 1; }));
+      headend.send(headend.received[0].path, PacketKind::esp, 500, 1);
+      REQUIRE(run_until({&client, &headend}, [&] { return client.received.size() == 1; }));
+      for (std::uint32_t batch = 0; batch < 5; ++batch) {
+        client.send(path, PacketKind::esp, 1 + batch * 100, 100);
+        headend.send(headend.received[0].path, PacketKind::esp, 501 + batch * 100, 100);
+        const auto wanted = (batch + 1) * std::size_t{100} + 1;
+        REQUIRE(run_until({&client, &headend},
+                          [&] { return headend.received.size() >= wanted && client.received.size() >= wanted; }));
+      }
+      CHECK(check_octets(headend.received, PacketKind::esp) == range(0, 501));
+      CHECK(check_octets(client.received, PacketKind::esp) == range(500, 501));
+      CHECK(client.transport->counters().send_calls >= 500);
+    }
+  });
+}
+
+TEST_CASE("a full socket holds up what is to be sent, and nothing is lost or sent twice", "[ctcp]") {
+  in_lab([](Lab& lab) {
+    TransportConfig config;
+    config.socket_buffer = 1;  // the kernel makes it its minimum: less than a super-segment
+    // A slow link, so that what was given to the kernel stays in the socket's account.
+    if (std::system("tc qdisc add dev v0 root tbf rate 80mbit burst 16kb limit 1mb 2> /dev/null") != 0) {
+      WARN("skipped: the kernel has no traffic shaping");
+      return;
+    }
+    Side client{false, config};
+    auto headend = lab.at_headend([] { return std::make_unique<Side>(true); });
+    client.transport->open_path({1, {}, {addr("10.9.0.2"), kPort}, false}, now());
+    REQUIRE(run_until({&client, headend.get()}, [&] { return client.report(PathReport::Kind::opened) != nullptr; }));
+    const auto path = client.report(PathReport::Kind::opened)->path;
+    client.send(path, PacketKind::esp, 0, 1);
+    REQUIRE(run_until({&client, headend.get()}, [&] { return headend->received.size() == 1; }));
+    headend->send(headend->received[0].path, PacketKind::esp, 0, 1);
+    REQUIRE(run_until({&client, headend.get()}, [&] { return client.received.size() == 1; }));
+    std::uint32_t sent = 1;
+    std::size_t refused = 0;
+    CHECK(run_until({&client, headend.get()}, [&] {
+      if (sent < 2001) {
+        std::vector<Packet> batch;
+        for (std::uint32_t i = 0; i < 50 && sent + i < 2001; ++i) {
+          batch.push_back(client.packet(path, PacketKind::esp, sent + i));
+        }
+        const auto taken = client.transport->send(batch, now()).value();
+        refused += batch.size() - taken;
+        sent += static_cast<std::uint32_t>(taken);
+      }
+      return headend->received.size() >= 2001;
+    }));
+    CHECK(client.transport->counters().send_blocked > 0);
+    CHECK(refused > 0);
+    CHECK(check_octets(headend->received, PacketKind::esp) == range(0, 2001));
+  });
+}
+
+TEST_CASE("IPv4 options are passed over, and a packet in fragments counts as malformed once", "[ctcp]") {
+  in_lab([](Lab& lab) {
+    auto tap = lab.at_headend([] {
+      auto opened = io::TcpTap::open(IpFamily::v4, 1U << 20U).value();
+      const std::array<std::uint16_t, 1> ports{kPort};
+      REQUIRE(opened.set_ports(ports));
+      return opened;
+    });
+    const UniqueFd raw{::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)};
+    REQUIRE(raw);
+    const auto send = [&](std::size_t options, std::uint16_t fragment, std::size_t payload) {
+      Bytes packet(20 + options + 20 + payload);
+      packet[0] = static_cast<std::uint8_t>(0x40 | (5 + options / 4));
+      store_be(packet.data() + 2, static_cast<std::uint16_t>(packet.size()));
+      store_be(packet.data() + 6, fragment);
+      packet[8] = 64;
+      packet[9] = 6;
+      std::copy_n(addr("10.9.0.1").bytes().data(), 4, packet.data() + 12);
+      std::copy_n(addr("10.9.0.2").bytes().data(), 4, packet.data() + 16);
+      std::fill_n(packet.begin() + 20, options, std::uint8_t{1});  // NOP
+      auto* tcp = packet.data() + 20 + options;
+      store_be(tcp, std::uint16_t{4321});
+      store_be(tcp + 2, kPort);
+      tcp[12] = 0x50;
+      sockaddr_storage name{};
+      const auto bytes = Endpoint{addr("10.9.0.2"), 0}.to_sockaddr(name);
+      REQUIRE(::sendto(raw.get(), packet.data(), packet.size(), 0, reinterpret_cast<const sockaddr*>(&name), bytes) >
+              0);
+    };
+    Bytes buffer(io::TcpTap::kBufferBytes);
+    const auto take = [&](io::ReceivedTcp& message) {
+      const auto end = now() + std::chrono::seconds{2};
+      auto outcome = io::TcpTap::Outcome::drained;
+      while (outcome == io::TcpTap::Outcome::drained && now() < end) outcome = tap.receive(buffer, message);
+      return outcome;
+    };
+    io::ReceivedTcp message;
+    send(40, 0, 8);
+    REQUIRE(take(message) == io::TcpTap::Outcome::segment);
+    CHECK(message.bytes == 28);
+    CHECK(load_be<std::uint16_t>(buffer.data() + message.offset) == 4321);
+    send(0, 0x2000, 8);  // the first fragment …
+    send(0, 0x0004, 8);  // … and another, of which nobody can tell the port
+    send(0, 0, 0);
+    CHECK(take(message) == io::TcpTap::Outcome::useless);
+    CHECK(take(message) == io::TcpTap::Outcome::segment);
+    CHECK(tap.receive(buffer, message) == io::TcpTap::Outcome::drained);
+  });
+}
+
+TEST_CASE("traffic goes on when the next hop's link-layer address changes", "[ctcp]") {
+  in_lab([](Lab& lab) {
+    Side client{false};
+    auto headend = lab.at_headend([] { return std::make_unique<Side>(true); });
+    client.transport->open_path({1, {}, {addr("10.9.0.2"), kPort}, false}, now());
+    REQUIRE(run_until({&client, headend.get()}, [&] { return client.report(PathReport::Kind::opened) != nullptr; }));
+    const auto path = client.report(PathReport::Kind::opened)->path;
+    client.send(path, PacketKind::esp, 0, 50);
+    REQUIRE(run_until({&client, headend.get()}, [&] { return headend->received.size() == 50; }));
+    // As a router does that takes over an address: it says so, and the kernel believes it.
+    REQUIRE(lab.at_headend([] { return std::system("ip link set v1 address 02:00:00:00:00:99") == 0; }));
+    REQUIRE(std::system("ip neigh replace 10.9.0.2 lladdr 02:00:00:00:00:99 dev v0 nud reachable") == 0);
+    client.turn();
+    client.send(path, PacketKind::esp, 50, 50);
+    CHECK(run_until({&client, headend.get()}, [&] { return headend->received.size() == 100; }));
+    CHECK(check_octets(headend->received, PacketKind::esp) == range(0, 100));
+  });
+}
+
+TEST_CASE("deadlines come in order, however many connections there are", "[ctcp]") {
+  constexpr std::size_t kConnections = 10000;
+  ctcp::ConnectionTable table;
+  std::vector<ctcp::Connection*> all;
+  const Instant start{};
+  for (std::size_t i = 0; i < kConnections; ++i) {
+    auto made = std::make_unique<ctcp::Connection>();
+    const auto low = static_cast<std::uint8_t>(i), high = static_cast<std::uint8_t>(i >> 8U);
+    const std::array<std::uint8_t, 4> octets{10, 1, high, low};
+    made->path = {{addr("10.9.0.2"), kPort}, {IpAddress::from_bytes(octets), 1000}, 0};
+    all.push_back(&table.add(std::move(made)));
+  }
+  CHECK(table.size() == kConnections);
+  std::vector<std::uint32_t> due;
+  for (std::size_t i = 0; i < kConnections; ++i) {
+    const auto at = static_cast<std::uint32_t>(i * 7919 % kConnections);
+    table.schedule(*all[i], start + std::chrono::seconds{100});
+    table.schedule(*all[i], start + std::chrono::milliseconds{at});
+    table.schedule(*all[i], start + std::chrono::seconds{50});  // later: changes nothing
+    if (i % 10 == 0) {
+      table.remove(*all[i]);
+    } else {
+      due.push_back(at);
+    }
+  }
+  std::sort(due.begin(), due.end());
+  std::vector<std::uint32_t> popped;
+  while (const auto at = table.next_deadline()) {
+    CHECK(table.pop_due(*at - std::chrono::microseconds{1}) == nullptr);
+    REQUIRE(table.pop_due(*at) != nullptr);
+    popped.push_back(static_cast<std::uint32_t>((*at - start) / std::chrono::milliseconds{1}));
+  }
+  CHECK(popped == due);
+  CHECK(table.size() == kConnections - kConnections / 10);
 }
