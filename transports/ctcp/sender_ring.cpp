@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 
 namespace switchback::transports::ctcp {
 namespace {
@@ -9,11 +10,18 @@ namespace {
 // Re-sends are at most a quarter of what is sent, averaged over this many segments.
 constexpr double kBudgetPerSegment = 0.25;
 constexpr double kBudgetCeiling = 256;
+// Where a device is proven to discard all past a gap, each loss costs what is under way: up to as much again as is sent
+// buys it back, but only for flows of little bandwidth, since they have no congestion control.
+constexpr double kExtraPerSegment = 0.75;
+constexpr double kExtraCeiling = 64;
+constexpr double kExtraOctetsPerSecond = 256 * 1024;
+constexpr double kExtraOctetsCeiling = 64 * 1024;
 // Segments past a hole that show it is a loss and no reordering, RFC 5681 §3.2 and RFC 6675 §2.
 constexpr unsigned kDuplicateThreshold = 3;
-// Evidence of a discarding device: so many single steps in a row; a jump over more held segments than this refutes it.
-constexpr unsigned kSingleSteps = 3;
-constexpr unsigned kHeldSegments = 4;
+// At most so many go back at a time where no budget bounds them.
+constexpr std::size_t kReliableBurst = 64;
+// SACK blocks so recent forbid to rewind: the peer has octets past the gap.
+constexpr Duration kSackMemory = std::chrono::milliseconds{500};
 
 }  // namespace
 
@@ -68,6 +76,7 @@ bool SenderRing::append(ByteView header, ByteView payload) {
   sent.begin = next_;
   sent.bytes = static_cast<std::uint32_t>(bytes);
   sent.at = static_cast<std::uint32_t>(*where);
+  sent.starts_frame = !header.empty();
   push(sent);
   next_ += bytes;
   return true;
@@ -76,12 +85,16 @@ bool SenderRing::append(ByteView header, ByteView payload) {
 std::optional<SenderRing::Piece> SenderRing::poll_new(Instant now) {
   if (emitted_ == count_) return std::nullopt;
   auto& sent = at(emitted_);
-  if (emitted_ == 0) stall_base_ = now;
+  if (emitted_ == 0) last_advance_ = now;
   ++emitted_;
   sent.first = sent.last = now;
   highest_sent_ = std::max(highest_sent_, sent.end());
-  ++counters_.sent;
-  tokens_ = std::min(kBudgetCeiling, tokens_ + kBudgetPerSegment);
+  if (sent.salvaged) {
+    ++counters_.resent;
+  } else {
+    ++counters_.sent;
+    earn(now);
+  }
   return Piece{sent.begin, {memory_.get() + sent.at, sent.bytes}, emitted_ == count_};
 }
 
@@ -119,52 +132,77 @@ std::optional<SenderRing::Piece> SenderRing::poll_resend(Instant now) {
 void SenderRing::queue(Sent& sent, bool free_of_charge) {
   if (sent.queued) return;
   if (!free_of_charge && !limits_.reliable) {
-    if (tokens_ < 1) {
+    if (tokens_ >= 1) {
+      tokens_ -= 1;
+    } else if (budget() >= 1) {
+      extra_ -= 1;
+      extra_octets_ -= sent.bytes;
+    } else {
       ++counters_.over_budget;
       return;
     }
-    tokens_ -= 1;
   }
   sent.queued = true;
   resend_.push_back(sent.begin);
 }
 
-void SenderRing::sample_rtt(Duration rtt) noexcept {
-  if (rtt < Duration::zero()) return;
-  srtt_ = measured_ ? (srtt_ * 7 + rtt) / 8 : rtt;  // RFC 6298 §2
-  measured_ = true;
+void SenderRing::earn(Instant now) noexcept {
+  tokens_ = std::min(kBudgetCeiling, tokens_ + kBudgetPerSegment);
+  if (!evidence_.discarding()) {
+    extra_ = kExtraCeiling;  // all of it when the verdict falls, in the midst of a recovery
+    extra_octets_ = kExtraOctetsCeiling;
+  } else {
+    const auto elapsed = std::chrono::duration<double>(now - last_earned_).count();
+    extra_ = std::min(kExtraCeiling, extra_ + kExtraPerSegment);
+    extra_octets_ = std::min(kExtraOctetsCeiling, extra_octets_ + std::max(elapsed, 0.0) * kExtraOctetsPerSecond);
+  }
+  last_earned_ = now;
 }
 
-Duration SenderRing::stall_time() const noexcept {
-  const auto once = std::max(kStallFloor, srtt_ * 3 / 2 + std::chrono::milliseconds{20});
-  return std::min(kStallCeiling, once * (1U << std::min(backoff_, 8U)));
+/// Segments that may be sent again now.
+double SenderRing::budget() const noexcept {
+  if (!evidence_.discarding() || emitted_ == 0) return tokens_;
+  const auto each = std::max(1.0, static_cast<double>(at(emitted_ - 1).end() - una_) / static_cast<double>(emitted_));
+  return std::floor(tokens_) + std::max(0.0, std::min(extra_, extra_octets_ / each));
+}
+
+std::optional<Instant> SenderRing::stall_at() const noexcept {
+  if (emitted_ == 0) return std::nullopt;
+  const auto& front = at(0);
+  const auto once = std::max(kStallFloor, overdue());
+  auto wait = std::min(kStallCeiling, once * (1U << std::clamp(backoff_, 1U, 9U)) / 2);
+  if (!limits_.reliable && front.resends >= kResends) wait = kLastResort;
+  auto due = front.last + wait;
+  // The second segment that follows calls for an ACK without delay, RFC 5681 §4.2.
+  if (backoff_ < 2 && emitted_ > 2)
+    due = std::min(due, std::max(at(2).last, front.last) + std::max(kStallFloor, round_trip_.overdue()));
+  // After an acknowledgement the next may be on its way: they come in trains, and from devices that held long.
+  return std::max(due, last_advance_ + std::max(kAckDelay, srtt()) / 4 + std::chrono::milliseconds{5});
 }
 
 std::optional<Instant> SenderRing::waiting_since() const noexcept {
-  return emitted_ > 0 ? std::optional{stall_base_} : std::nullopt;
+  return emitted_ > 0 ? std::optional{last_advance_} : std::nullopt;
 }
 
 std::optional<Instant> SenderRing::next_deadline() const noexcept {
-  std::optional<Instant> deadline;
-  if (emitted_ > 0 && (limits_.reliable || at(0).resends < kResends)) deadline = stall_base_ + stall_time();
+  auto deadline = earliest(stall_at(), settle_at_);
   if (scan_wanted_) deadline = earliest(deadline, next_scan_);
   return deadline;
 }
 
 void SenderRing::handle_deadline(Instant now) {
   if (scan_wanted_ && now >= next_scan_) scan(now);
-  if (emitted_ == 0 || now < stall_base_ + stall_time()) return;
-  auto& front = at(0);
-  if (!limits_.reliable && front.resends >= kResends) return;
+  if (settle_at_ && now >= *settle_at_) settle(now);
+  const auto stall = stall_at();
+  if (!stall || now < *stall || at(0).queued) return;
   ++counters_.stalls;
   ++backoff_;
-  stall_base_ = now;
-  if (discarding_ && rewind(now)) return;
-  queue(front, true);
-  if (front.resends + 1U == kResends) ++counters_.resends_exhausted;
+  if (at(0).resends + 1U == kResends) ++counters_.resends_exhausted;
+  recover(true, now);
 }
 
 void SenderRing::mark_sacked(const Acknowledgement::Block& block, Instant now) {
+  if (block.right > una_) last_sack_ = now;
   if (block.right <= block.left || block.left < una_ || block.right > highest_sent_) return;  // also D-SACK, RFC 2883
   for (auto i = index_of(block.left); i < emitted_ && at(i).end() <= block.right; ++i) {
     auto& sent = at(i);
@@ -173,14 +211,19 @@ void SenderRing::mark_sacked(const Acknowledgement::Block& block, Instant now) {
     sent.queued = false;
     ++sacked_;
     ++counters_.sacked_segments;
-    sack_seen_ = true;
     if (sent.resends == 0) sample_rtt(now - sent.first);
   }
 }
 
-void SenderRing::advance(std::uint64_t to, Instant now) {
+/// The first segment was sent once only, and before the gap in front of it was filled: had it arrived, and had nothing
+/// discarded it, it would have been acknowledged by now or be so with the next ACKs of the same train.
+bool SenderRing::gap_in_front() const noexcept {
+  return emitted_ > 0 && sacked_ == 0 && at(0).resends == 0 && !at(0).queued && at(0).first < filled_at_;
+}
+
+void SenderRing::advance(const Acknowledgement& ack, Instant now) {
+  const auto to = ack.position;
   bool recovered = false;
-  unsigned held = 0;
   bool measurable = false;
   Instant newest{};
   if (to > next_) {
@@ -188,45 +231,97 @@ void SenderRing::advance(std::uint64_t to, Instant now) {
     while (count_ > 0) pop_front();
     emitted_ = 0;
     next_ = to;
-    discarding_ = false;
+    evidence_.refute();
   }
   while (emitted_ > 0 && at(0).end() <= to) {
     const auto& sent = at(0);
+    if (sent.sacked) evidence_.passed();
     if (sent.resends > 0) {
       recovered = true;
+      if (now - sent.last >= srtt() * 3 / 4) {  // else it was sent again for nothing: the ACK is of the first time
+        filled_at_ = std::max(filled_at_, sent.last);
+        evidence_.filled();
+      }
+    } else if (sent.first < filled_at_) {
+      recovered = true;
+      if (!sent.sacked) evidence_.held();
     } else {
-      if (!sent.sacked && now - sent.first > srtt_ * 13 / 10) ++held;
       newest = sent.first;
       measurable = true;
     }
     pop_front();
   }
   una_ = to;
-  stall_base_ = now;
+  last_advance_ = now;
   backoff_ = 0;
   duplicates_ = 0;
-  if (measurable && !recovered) sample_rtt(now - newest);  // Karn, RFC 6298 §3
-
-  const bool old_front =
-      emitted_ > 0 && at(0).resends == 0 && !at(0).sacked && now - at(0).first > srtt_ * 3 / 2 && recovered;
-  if (held > kHeldSegments) {
-    single_steps_ = 0;
-    discarding_ = false;
-  } else if (old_front && may_rewind_ && !sack_seen_ && !limits_.reliable && ++single_steps_ >= kSingleSteps) {
-    discarding_ = true;
+  if (measurable && !recovered) {
+    sample_rtt(now - newest);  // Karn, RFC 6298 §3
+  } else if (emitted_ == 0 && ack.echo_age) {
+    // Where all that is sent is sent twice, this tells why. Amid a recovery it may come from a device, and be old.
+    sample_rtt(*ack.echo_age);
   }
-  if (!old_front) return;
-  if (discarding_ && rewind(now)) return;
-  queue(at(0), false);  // the next hole of the same recovery: RFC 6582 §3.2 step 3, partial acknowledgement
+  if (gap_in_front()) {
+    settle_at_ = now + srtt() / 8 + std::chrono::milliseconds{2};
+  } else {
+    settle_at_.reset();
+    if (recovered) evidence_.complete();
+  }
+}
+
+/// The ACKs that a filled gap let loose have come, and stopped in front of another: RFC 6582 §3.2 step 3.
+void SenderRing::settle(Instant now) {
+  settle_at_.reset();
+  if (!gap_in_front()) return;
+  evidence_.stopped();
+  if (evidence_.discarding()) return go_back(now);
+  const auto burst = std::min<std::size_t>(evidence_.burst() / 4, emitted_);
+  for (std::size_t i = 0; i < burst; ++i) {
+    if (at(i).resends == 0) queue(at(i), false);
+  }
+}
+
+/// The first segment is missing.
+void SenderRing::recover(bool free_of_charge, Instant now) {
+  duplicates_ = 0;
+  settle_at_.reset();
+  if (evidence_.discarding() && sacked_ == 0 && !evidence_.trial()) {
+    go_back(now);
+    if (emitted_ == 0) return;
+  }
+  queue(at(0), free_of_charge);
+  const auto burst = std::min<std::size_t>(evidence_.burst(), emitted_);
+  for (std::size_t i = 1; i < burst && sacked_ == 0; ++i) {
+    if (at(i).resends < kQuickResends || limits_.reliable) queue(at(i), false);
+  }
+}
+
+/// Sends the first segment again and all that were discarded because of it. What the budget does not allow is given up:
+/// the latest go out at the positions of the first ones, and the others are lost, as with UDP.
+void SenderRing::go_back(Instant now) {
+  const auto skip = [&](std::size_t i) { return i > 0 && i <= evidence_.capacity(); };
+  std::size_t wanted = 0;
+  for (std::size_t i = 0; i < emitted_; ++i) wanted += !skip(i) && !at(i).queued ? 1U : 0U;
+  if (!limits_.reliable && static_cast<double>(wanted) > budget() &&
+      rewind(static_cast<std::size_t>(std::max(0.0, budget())), now)) {
+    return;
+  }
+  ++counters_.go_backs;
+  for (std::size_t i = 0, done = 0; i < emitted_ && (!limits_.reliable || done < kReliableBurst); ++i) {
+    if (skip(i) || at(i).sacked || (at(i).resends >= kResends && !limits_.reliable)) continue;
+    queue(at(i), false);
+    ++done;
+  }
 }
 
 void SenderRing::handle_ack(const Acknowledgement& ack, Instant now) {
   if (ack.position > una_) {
-    advance(ack.position, now);
-  } else if (ack.position == una_ && ack.pure && emitted_ > 0 && now - at(0).first >= srtt_ * 3 / 4) {
+    advance(ack, now);
+  } else if (ack.position == una_ && ack.pure && emitted_ > 0 && now - at(0).first >= srtt() * 3 / 4) {
     // Sooner it cannot be about what was sent after the first segment: after a rewind, ACKs of the forgotten ones.
     ++duplicates_;
     ++counters_.duplicate_acks;
+    if (settle_at_) settle(now);
   }
   if (!ack.sack.empty() && !std::equal(ack.sack.begin(), ack.sack.end(), last_blocks_.begin(), last_blocks_.end())) {
     for (const auto& block : ack.sack) mark_sacked(block, now);
@@ -236,12 +331,14 @@ void SenderRing::handle_ack(const Acknowledgement& ack, Instant now) {
 }
 
 void SenderRing::repair(Instant now) {
-  if (duplicates_ >= kDuplicateThreshold) {
-    auto& front = at(0);
-    const auto wait = front.resends == 0 ? Duration::zero() : srtt_ * 3 / 2 + std::chrono::milliseconds{20};
-    if (!front.sacked && now - front.last >= wait) {
-      if (discarding_ && rewind(now)) return;
-      if (front.resends < kQuickResends || limits_.reliable) queue(front, false);
+  // A device that discards does so with what is reordered, too.
+  if (duplicates_ >= (evidence_.discarding() ? 1 : kDuplicateThreshold)) {
+    const auto& front = at(0);
+    const auto wait = front.resends == 0 ? Duration::zero() : round_trip_.overdue();
+    const bool may = limits_.reliable || front.resends < (evidence_.discarding() ? kResends : kQuickResends);
+    if (may && !front.sacked && !front.queued && now - front.last >= wait) {
+      recover(false, now);
+      if (emitted_ == 0) return;
     }
   }
   if (sacked_ < kDuplicateThreshold) return;
@@ -255,7 +352,7 @@ void SenderRing::repair(Instant now) {
 void SenderRing::scan(Instant now) {
   scan_wanted_ = false;
   next_scan_ = now + kScanInterval;
-  const auto again = srtt_ * 3 / 2 + std::chrono::milliseconds{20};
+  const auto again = overdue();
   auto above = sacked_;
   unsigned queued = 0;
   for (std::size_t i = 0; i < emitted_ && above >= kDuplicateThreshold; ++i) {
@@ -275,17 +372,35 @@ void SenderRing::scan(Instant now) {
   }
 }
 
-bool SenderRing::rewind(Instant now) {
-  // Never back to where the stream's prefix could be lost, and at most once in a round trip.
-  if (una_ <= first_ + 8 || now - last_rewind_ < srtt_) return false;
-  while (count_ > 0) pop_front();
+/// Gives up all but the latest `keep` segments, which are to be sent anew from the ACK point on.
+bool SenderRing::rewind(std::size_t keep, Instant now) {
+  // Never back to where the stream's prefix could be lost, nor into a frame; not while the peer has what is past the
+  // gap; and at most once in a round trip.
+  if (!may_rewind_ || una_ <= first_ + 8 || !at(0).starts_frame || sacked_ > 0 || now - last_sack_ < kSackMemory ||
+      now - last_rewind_ < srtt()) {
+    return false;
+  }
+  while (count_ > 0 && (count_ > keep || !at(0).starts_frame)) pop_front();
   emitted_ = 0;
   next_ = una_;
+  for (std::size_t i = 0; i < count_; ++i) {
+    auto& sent = at(i);
+    sent.begin = next_;
+    sent.resends = 0;
+    sent.queued = false;
+    sent.salvaged = true;
+    next_ += sent.bytes;
+  }
+  const auto paid = std::min(std::floor(tokens_), static_cast<double>(count_));
+  tokens_ -= paid;
+  extra_ -= static_cast<double>(count_) - paid;
+  extra_octets_ -= paid < static_cast<double>(count_) ? static_cast<double>(next_ - una_) : 0.0;
   duplicates_ = 0;
   backoff_ = 0;
   resend_.clear();
   next_resend_ = 0;
   scan_wanted_ = false;
+  settle_at_.reset();
   last_rewind_ = now;
   ++counters_.rewinds;
   return true;

@@ -202,7 +202,11 @@ void TcpEngine::handle_acknowledgement(const TcpSegmentView& segment, std::uint6
   }
   // A keepalive, one before what is expected, is no duplicate ACK.
   const bool pure = segment.payload.empty() && !in.has(kFin) && same_window && position + 1 != receiver_->ack_point();
-  sender_->handle_ack({to, {blocks.data(), count}, pure}, now);
+  std::optional<Duration> echo_age;  // RFC 7323 §4.1
+  if (agreed_.timestamps) {
+    echo_age = milliseconds{timestamp_at(now, agreed_.timestamp_offset) - in.options.timestamps->echo};
+  }
+  sender_->handle_ack({to, {blocks.data(), count}, pure, echo_age}, now);
 }
 
 void TcpEngine::handle_segment(const TcpSegmentView& segment, Instant now) {
@@ -417,7 +421,8 @@ std::optional<OutSegment> TcpEngine::poll_established(Instant now) {
     out.header = make_header(kAck | kPsh, piece->begin, now);
     out.payload = piece->octets;
     out.resent = resent;
-    receiver_->ack_sent(false);
+    // A device that holds or discards this segment does so with the ACK on it: then one of its own follows.
+    if (!sender_->may_be_held()) receiver_->ack_sent(false);
     return out;
   }
   if (state_ == EngineState::closing && fin_at_ && now >= *fin_at_ && !fin_acked_) {
