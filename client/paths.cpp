@@ -316,6 +316,7 @@ void Paths::handle_authenticated(path::PathId id, const path::Offer* offer, Inst
       attach(entry);
     }
   }
+  if (!selector_) return;  // what was opened may have led to the end
   selector_->handle_authenticated(id, now);
   drain(now);
 }
