@@ -4,6 +4,8 @@
 #
 #   client eth0 198.51.100.2 ─── router ─── 192.0.2.1 eth0 headend lan0 10.20.0.1 ─── 10.20.0.2 eth0 server
 #   the server also has 203.0.113.7, standing for the internet, which the client reaches through the headend's NAT
+#
+# usage: pair_full_tunnel.sh [CLIENT OPTION…]
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -24,7 +26,7 @@ pair_prepare --route 0.0.0.0/0 --route ::/0 --dns 10.20.0.53
 resolv_before=$(on client cat /etc/resolv.conf)
 rules_before=$(on client sh -c 'ip rule; ip -6 rule; ip route; ip -6 route')
 headend_start headend "$HEADEND_DIR"
-client_start client client "$WORK/alice.toml"
+client_start client client "$WORK/alice.toml" "$@"
 ping_ok client 203.0.113.7 || fail "no IPv4 internet through the tunnel"
 ping_ok client 2001:db8:7::7 || fail "no IPv6 internet through the tunnel"
 on client ip route get 203.0.113.7 | grep -q 'dev swb0' || fail "the default route does not lead into the tunnel"
@@ -35,7 +37,7 @@ step "everything through the tunnel, both families, behind the headend's NAT"
 stop client KILL
 tun_gone client swb0 || fail "the TUN outlived its process"
 wait_for 5 "the TUN to go" tun_gone client swb0
-client_start client client "$WORK/alice.toml"
+client_start client client "$WORK/alice.toml" "$@"
 ping_ok client 203.0.113.7 || fail "no traffic after the restart"
 stop client
 [[ $(on client cat /etc/resolv.conf) == "$resolv_before" ]] || fail "resolv.conf is not as before kill -9"

@@ -3,6 +3,8 @@
 # the client: it is back within 10 s with the same inner address.
 #
 #   client eth0 192.0.2.2 ─── 192.0.2.1 eth0 headend lan0 10.20.0.1 ─── 10.20.0.2 eth0 server
+#
+# usage: pair_restart.sh [CLIENT OPTION…]
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -11,7 +13,9 @@ use_switchback
 need jq
 topology_direct
 pair_prepare
-pair_up
+headend_start headend "$HEADEND_DIR"
+client_start client client "$WORK/alice.toml" "$@"
+ping_ok client 10.20.0.2 || fail "no traffic"
 before4=$(inner_address client swb0 4)
 before6=$(inner_address client swb0 6)
 
