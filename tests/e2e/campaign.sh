@@ -38,7 +38,7 @@ for part in "${parts[@]}"; do
   case $part in
     transports) for family in 4 6; do run "transports-v$family" transports.sh --family "$family" --seconds 5 --rate 200M; done ;;
     decode) run decode ctcp_decode.sh --seconds 20 --rate 15M ;;
-    kernel) run kernel ctcp_kernel_peer.sh 1000000000 ;;
+    kernel) run kernel ctcp_kernel_peer.sh --bytes 1000000000 ;;
     tls) run tls tls_decoy.sh --seconds 10 --idle 500 ;;
     cold)
       for family in 4 6; do
