@@ -1,4 +1,4 @@
-// switchback-client: connect, status, use, disconnect.
+// switchback-client: connect, status, use, disconnect, doctor.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
@@ -7,6 +7,7 @@
 
 #include "client/config.h"
 #include "client/connect.h"
+#include "client/doctor.h"
 #include "client/instance_lock.h"
 #include "client/status.h"
 #include "client/tunnel.h"
@@ -170,6 +171,21 @@ int run(int argc, char** argv) {
   using_->add_option("transport", transport, "udp, esp, ctcp, tcp or tls")->required()->type_name("TRANSPORT");
   add_target(using_);
 
+  DoctorOptions examination;
+  auto* doctoring = app.add_subcommand(
+      "doctor",
+      "Test every way to the headend and say what is wrong; changes nothing, and works beside a running client");
+  doctoring->add_option("--profile", examination.profile, "Profile that `switchback-headend user add` wrote")
+      ->required()
+      ->type_name("FILE.toml");
+  doctoring->add_flag("--json", examination.json, "As one line of JSON");
+  doctoring->add_option("--local", examination.local, "Send from this local address only")->type_name("ADDR");
+  doctoring->add_option("--timeout", examination.timeout, "Seconds that all tests together may take")
+      ->capture_default_str()
+      ->check(CLI::Range(5U, 3600U))
+      ->type_name("S");
+  doctoring->add_flag("--long", examination.idle, "Also wait for minutes, to find devices that forget idle flows");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -177,6 +193,7 @@ int run(int argc, char** argv) {
     return status == 0 ? 0 : static_cast<int>(ExitStatus::usage);
   }
   if (connecting->parsed()) return connect(options);
+  if (doctoring->parsed()) return static_cast<int>(run_doctor(examination));
   if (const auto valid = check_tun_name(tun); !valid) return complain(valid.error(), ExitStatus::usage);
   if (asking->parsed()) return show_status(socket_of(socket, tun), json, tun);
   if (using_->parsed()) return use(socket_of(socket, tun), tun, transport);

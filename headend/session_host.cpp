@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "common/base/log.h"
+#include "headend/observation.h"
 #include "transports/dataplane/child_from_ike.h"
 
 namespace switchback::headend {
@@ -175,12 +176,28 @@ void SessionHost::control_message(const transports::ControlReceived& received, I
   if (live == nullptr) return;
   live->paths.handle_control(received, now);
   pump_paths(*live, now);
+  if (const auto question = parse_question(received.body)) answer_observe(*live, *question, received, now);
   // A NAT may have given the client another mapping: IKE has to follow, or our own requests go nowhere. The session
   // knows whether the path is of that kind, and looks before it moves.
   if (live->paths.in_use() == received.path && received.path != live->session.path()) {
     live->session.handle_esp_from(received.path, now);
     pump(*live, now);
   }
+}
+
+void SessionHost::answer_observe(LiveSession& live, const path::Observe& question,
+                                 const transports::ControlReceived& received, Instant now) {
+  // Few people have doctors, and each answer waits for the packet thread.
+  if (!live.paths.has(received.path) || !live.observations.allow(now) || !observations_.allow(now)) return;
+  std::uint64_t sent = 0;
+  for (const auto& figures : live.paths.figures()) {
+    if (figures.path == received.path) sent = figures.sent_packets;
+  }
+  Bytes body;
+  path::build_control(make_observation(question, received.path, data_plane_.observe(received.path),
+                                       received.received_packets, sent, wall_now()),
+                      body);
+  data_plane_.send_control(live.tag, received.path, std::move(body), true);
 }
 
 std::vector<SessionTag> SessionHost::on_path(const AddressPair& path) const {

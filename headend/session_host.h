@@ -47,8 +47,9 @@ struct LiveSession {
   std::string ike_suite, esp_suite;
   std::unordered_map<Spi, Child> children;                                       // by inbound SPI
   std::uint64_t in_packets = 0, in_octets = 0, out_packets = 0, out_octets = 0;  // of children that are gone
-  Instant traffic_told{};   // last inbound traffic that the session was told of
-  std::string end_note;     // why we ended it, for the log
+  Instant traffic_told{};  // last inbound traffic that the session was told of
+  std::string end_note;    // why we ended it, for the log
+  TokenBucket observations{20, 40};
   TokenBucket logs{1, 20};  // lines that its user can cause as often as they like
 };
 
@@ -104,6 +105,9 @@ class SessionHost {
  private:
   void ike_message(transports::IkeReceived& received, Instant now, WallTime wall);
   void control_message(const transports::ControlReceived& received, Instant now);
+  /// To a client's doctor.
+  void answer_observe(LiveSession& live, const path::Observe& question, const transports::ControlReceived& received,
+                      Instant now);
   void path_closed(const transports::PathClosed& closed, Instant now);
   void path_hint(const transports::PathHint& hint, Instant now);
   /// Where the data of a session goes whose IKE messages go along `ike_path`.
@@ -155,6 +159,7 @@ class SessionHost {
   std::uint64_t control_malformed_ = 0;  // of sessions that are gone
   std::size_t established_ = 0;
   bool closing_ = false;
+  TokenBucket observations_{200, 200};
   TokenBucket peer_logs_{5, 50};  // lines that an unauthenticated peer can cause
 };
 

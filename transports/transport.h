@@ -61,6 +61,20 @@ struct PathReport {
   std::string detail{};
 };
 
+/// How a TCP-like path looks from this end, for people who look for what is wrong with it.
+struct PathObservation {
+  bool numbers_known = false;  // the two that follow
+  std::uint32_t local_isn = 0, remote_isn = 0;
+  std::uint16_t mss = 0;                     // as the other end's SYN said; 0: not known
+  std::optional<std::uint8_t> window_scale;  // the same
+  std::optional<std::uint8_t> own_window_scale;
+  bool sack = false, timestamps = false;  // agreed on
+  bool engine = false;                    // the other end's SYN was built by an engine as ours
+  std::uint32_t resegmented = 0;          // segments that did not begin at a frame boundary
+  std::uint32_t resets = 0;               // RSTs that came
+  Duration rtt{};                         // by TCP's own acknowledgements; zero: not known
+};
+
 /// A path to be opened by the client.
 struct PathRequest {
   std::uint64_t id = 0;  // comes back in the report
@@ -123,6 +137,14 @@ class Transport {
   /// only; the same for the transport's whole life.
   [[nodiscard]] virtual int wait_fd() const noexcept = 0;
 
+  /// What can be said of a path's TCP headers; nothing where there are none, or for a path that is not there.
+  [[nodiscard]] virtual std::optional<PathObservation> observe(const AddressPair& /*path*/) const {
+    return std::nullopt;
+  }
+  /// For tests of devices on the way: the path goes on as if a segment had left and got lost, never to be sent again.
+  /// False where that would break the transport's own rules.
+  [[nodiscard]] virtual bool make_hole(const AddressPair& /*path*/, Instant /*now*/) { return false; }
+
   /// Where it listens, with the ports that the kernel chose: what a path's `local` may be.
   [[nodiscard]] virtual std::vector<Endpoint> local_endpoints() const = 0;
   /// Opens other local sockets in place of the present ones, which go away if that succeeds: the client's address
@@ -135,8 +157,8 @@ class Transport {
 
 /// What a peer sees that does not speak our protocol inside TLS. With neither: a plain "It works" page.
 struct Decoy {
-  std::string page_file;              // served as text/html for /
-  std::optional<Endpoint> upstream;   // an HTTP server that gets the decrypted stream instead
+  std::string page_file;             // served as text/html for /
+  std::optional<Endpoint> upstream;  // an HTTP server that gets the decrypted stream instead
 };
 
 /// Of `tls`. A headend needs chain and key; the client takes what it is shown, since IKE inside proves the headend.

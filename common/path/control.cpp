@@ -131,6 +131,68 @@ Result<ControlMessage, ParseError> parse_pmtu(WireReader& reader, bool probe, st
   return PmtuProbe{id, packet_octets, stated};
 }
 
+constexpr std::uint8_t kSeesIpv6 = 0x01, kSeesTcp = 0x02, kSeesNumbers = 0x04, kSeesSack = 0x08, kSeesTimestamps = 0x10,
+                       kSeesEngine = 0x20, kSeesScale = 0x40;
+constexpr std::size_t kAddressField = 16;
+
+IpAddress read_address(WireReader& reader, bool v6) {
+  const auto octets = reader.bytes(kAddressField);
+  return octets.empty() ? IpAddress{} : IpAddress::from_bytes(octets.first(v6 ? 16 : 4));
+}
+
+void write_address(WireWriter& writer, const IpAddress& address) {
+  writer.bytes(address.bytes());
+  writer.zeros(kAddressField - address.size());
+}
+
+Result<ControlMessage, ParseError> parse_observe(WireReader& reader) {
+  Observe observe;
+  observe.id = reader.u64be();
+  observe.answer_octets = reader.u16be();
+  const auto reserved = reader.u16be();
+  if (!reader.ok() || !reader.at_end()) return fail(ParseErrc::bad_length, reader.offset());
+  if (reserved != 0) return fail(ParseErrc::bad_value, reader.offset() - 2);
+  return observe;
+}
+
+Result<ControlMessage, ParseError> parse_observation(WireReader& reader, std::size_t body_octets) {
+  Observation seen;
+  seen.id = reader.u64be();
+  const auto flags = reader.u8();
+  const auto scale = reader.u8();
+  seen.remote.port = reader.u16be();
+  seen.local.port = reader.u16be();
+  TcpObservation tcp;
+  tcp.mss = reader.u16be();
+  seen.remote.address = read_address(reader, (flags & kSeesIpv6) != 0);
+  seen.local.address = read_address(reader, (flags & kSeesIpv6) != 0);
+  seen.received_count = reader.u64be();
+  seen.sent_count = reader.u64be();
+  seen.clock_s = reader.u64be();
+  tcp.local_isn = reader.u32be();
+  tcp.remote_isn = reader.u32be();
+  tcp.resegmented = reader.u32be();
+  tcp.resets = reader.u32be();
+  tcp.rtt_us = reader.u32be();
+  const auto reserved = reader.u32be();
+  const auto at = reader.offset();
+  const auto padding = reader.rest();
+  if (!reader.ok()) return fail(ParseErrc::bad_length, at);
+  if (reserved != 0 || std::any_of(padding.begin(), padding.end(), [](auto octet) { return octet != 0; })) {
+    return fail(ParseErrc::bad_value, at - 4);
+  }
+  if ((flags & kSeesTcp) != 0) {
+    tcp.numbers_known = (flags & kSeesNumbers) != 0;
+    tcp.sack = (flags & kSeesSack) != 0;
+    tcp.timestamps = (flags & kSeesTimestamps) != 0;
+    tcp.engine = (flags & kSeesEngine) != 0;
+    if ((flags & kSeesScale) != 0) tcp.window_scale = scale;
+    seen.tcp = tcp;
+  }
+  seen.body_octets = static_cast<std::uint16_t>(body_octets);
+  return seen;
+}
+
 struct Builder {
   WireWriter& writer;
 
@@ -192,10 +254,46 @@ struct Builder {
     writer.u16be(answer.packet_octets);
     writer.u16be(answer.body_octets);
   }
+  void operator()(const Observe& observe) const {
+    writer.u64be(observe.id);
+    writer.u16be(observe.answer_octets);
+    writer.u16be(0);
+  }
+  void operator()(const Observation& seen) const {
+    assert(seen.remote.address.family() == seen.local.address.family());
+    assert(seen.body_octets == 0 || (seen.body_octets >= kObservationOctets && seen.body_octets <= kMaxControlOctets));
+    const auto tcp = seen.tcp.value_or(TcpObservation{});
+    unsigned flags = seen.remote.address.is_v6() ? kSeesIpv6 : 0U;
+    if (seen.tcp) flags |= kSeesTcp;
+    if (tcp.numbers_known) flags |= kSeesNumbers;
+    if (tcp.sack) flags |= kSeesSack;
+    if (tcp.timestamps) flags |= kSeesTimestamps;
+    if (tcp.engine) flags |= kSeesEngine;
+    if (tcp.window_scale) flags |= kSeesScale;
+    writer.u64be(seen.id);
+    writer.u8(static_cast<std::uint8_t>(flags));
+    writer.u8(tcp.window_scale.value_or(0));
+    writer.u16be(seen.remote.port);
+    writer.u16be(seen.local.port);
+    writer.u16be(tcp.mss);
+    write_address(writer, seen.remote.address);
+    write_address(writer, seen.local.address);
+    writer.u64be(seen.received_count);
+    writer.u64be(seen.sent_count);
+    writer.u64be(seen.clock_s);
+    writer.u32be(tcp.local_isn);
+    writer.u32be(tcp.remote_isn);
+    writer.u32be(tcp.resegmented);
+    writer.u32be(tcp.resets);
+    writer.u32be(tcp.rtt_us);
+    writer.u32be(0);
+    if (seen.body_octets > kObservationOctets) writer.zeros(seen.body_octets - kObservationOctets);
+  }
 };
 
-constexpr std::array kTypeOfAlternative{ControlType::probe, ControlType::probe_answer, ControlType::report,
-                                        ControlType::pmtu_probe, ControlType::pmtu_answer};
+constexpr std::array kTypeOfAlternative{ControlType::probe,      ControlType::probe_answer, ControlType::report,
+                                        ControlType::pmtu_probe, ControlType::pmtu_answer,  ControlType::observe,
+                                        ControlType::observation};
 static_assert(kTypeOfAlternative.size() == std::variant_size_v<ControlMessage>);
 
 }  // namespace
@@ -220,6 +318,8 @@ Result<ControlMessage, ParseError> parse_control(ByteView body) {
     case ControlType::report: return parse_report(reader);
     case ControlType::pmtu_probe: return parse_pmtu(reader, true, body.size());
     case ControlType::pmtu_answer: return parse_pmtu(reader, false, body.size());
+    case ControlType::observe: return parse_observe(reader);
+    case ControlType::observation: return parse_observation(reader, body.size());
   }
   return fail(ParseErrc::unsupported, 5);
 }

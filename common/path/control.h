@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/base/bytes.h"
+#include "common/base/ip_address.h"
 #include "common/base/strong.h"
 #include "common/base/wire_reader.h"
 
@@ -24,7 +25,15 @@ inline constexpr std::size_t kMaxControlOctets = 9216;
 /// Holes that a report lists; older ones are left out, `holes_omitted` tells.
 inline constexpr std::size_t kMaxHoles = 16;
 
-enum class ControlType : std::uint8_t { probe = 1, probe_answer = 2, report = 3, pmtu_probe = 4, pmtu_answer = 5 };
+enum class ControlType : std::uint8_t {
+  probe = 1,
+  probe_answer = 2,
+  report = 3,
+  pmtu_probe = 4,
+  pmtu_answer = 5,
+  observe = 6,
+  observation = 7
+};
 
 /// What the sender does with the path that a message travels on.
 enum class Role : std::uint8_t {
@@ -115,7 +124,39 @@ struct PmtuAnswer {
   friend bool operator==(const PmtuAnswer&, const PmtuAnswer&) = default;
 };
 
-using ControlMessage = std::variant<Probe, ProbeAnswer, Report, PmtuProbe, PmtuAnswer>;
+/// Asks what arrived of this path and how it looks from there; for a doctor. Answered by an Observation.
+struct Observe {
+  std::uint64_t id = 0;
+  std::uint16_t answer_octets = 0;  // of the answer's body, by padding; less than it needs: as it is
+  friend bool operator==(const Observe&, const Observe&) = default;
+};
+
+/// How the TCP headers of a TCP-like path look at an end that builds and reads them itself, or as its kernel says.
+struct TcpObservation {
+  bool numbers_known = false;  // the two that follow
+  std::uint32_t local_isn = 0, remote_isn = 0;
+  std::uint16_t mss = 0;                     // as the other end's SYN said; 0: not known
+  std::optional<std::uint8_t> window_scale;  // the same; none: not scaled
+  bool sack = false, timestamps = false;     // agreed on
+  bool engine = false;                       // the other end's SYN was one as engines of ours build it
+  std::uint32_t resegmented = 0;             // segments that did not begin at a frame boundary
+  std::uint32_t resets = 0;                  // RSTs that came
+  std::uint32_t rtt_us = 0;                  // by TCP's own acknowledgements; 0: not known
+  friend bool operator==(const TcpObservation&, const TcpObservation&) = default;
+};
+
+struct Observation {
+  std::uint64_t id = 0;
+  Endpoint remote, local;            // the asker and this end, as they stand in the packets that arrive
+  std::uint64_t received_count = 0;  // authentic packets on this path, the question included
+  std::uint64_t sent_count = 0;      // on this path before this one
+  std::uint64_t clock_s = 0;         // this end's calendar: seconds since 1970, UTC
+  std::optional<TcpObservation> tcp;
+  std::uint16_t body_octets = 0;  // of this message with its padding; 0 when built: without any
+  friend bool operator==(const Observation&, const Observation&) = default;
+};
+
+using ControlMessage = std::variant<Probe, ProbeAnswer, Report, PmtuProbe, PmtuAnswer, Observe, Observation>;
 
 inline constexpr std::size_t kProbeOctets = kControlHeaderOctets + 32;
 inline constexpr std::size_t kProbeAnswerOctets = kControlHeaderOctets + 48;
@@ -123,6 +164,8 @@ inline constexpr std::size_t kReportOctets = kControlHeaderOctets + 68;  // with
 inline constexpr std::size_t kHoleOctets = 8;
 inline constexpr std::size_t kTcpViewOctets = 44;
 inline constexpr std::size_t kPmtuOctets = kControlHeaderOctets + 12;  // an answer, and a probe without padding
+inline constexpr std::size_t kObserveOctets = kControlHeaderOctets + 12;
+inline constexpr std::size_t kObservationOctets = kControlHeaderOctets + 96;  // without padding
 inline constexpr std::size_t kMaxReportOctets = kReportOctets + kMaxHoles * kHoleOctets + kTcpViewOctets;
 
 /// Whether a dummy packet's body is meant for here at all; others (traffic flow confidentiality) are no error.
@@ -134,6 +177,7 @@ inline constexpr std::size_t kMaxReportOctets = kReportOctets + kMaxHoles * kHol
 [[nodiscard]] Result<ControlMessage, ParseError> parse_control(ByteView body);
 
 /// Appends the message. Pre: at most kMaxHoles holes in order; a PMTU probe's body_octets in [kPmtuOctets,
+/// kMaxControlOctets]; an observation's endpoints are of one family, its body_octets 0 or in [kObservationOctets,
 /// kMaxControlOctets].
 void build_control(const ControlMessage& message, Bytes& out);
 

@@ -92,6 +92,8 @@ ClassicConnection ClassicConnection::accept(std::uint16_t local_port, std::uint1
   connection.state_ = ClassicState::established;
   connection.next_ = connection.last_ack_ = kTurn + agreed.local_isn + 1;
   connection.highest_ = kTurn + agreed.remote_isn + 1;
+  connection.local_isn_ = agreed.local_isn;
+  connection.remote_isn_ = agreed.remote_isn;
   connection.last_sent_ = now;
   return connection;
 }
@@ -128,6 +130,8 @@ std::optional<stream::Frame> ClassicConnection::handle_segment(const TcpSegmentV
       finish(ClassicClose::refused, false);
     } else if (in.has(kSyn)) {
       state_ = ClassicState::established;
+      local_isn_ = static_cast<std::uint32_t>(next_);
+      remote_isn_ = in.sequence;
       last_ack_ = ++next_;
       highest_ = kTurn + in.sequence + 1;
       syn_at_.reset();

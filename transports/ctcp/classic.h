@@ -85,6 +85,9 @@ class ClassicConnection {
   [[nodiscard]] ClassicState state() const noexcept { return state_; }
   [[nodiscard]] ClassicClose close_reason() const noexcept { return reason_; }
   [[nodiscard]] const ClassicCounters& counters() const noexcept { return counters_; }
+  /// Of both SYNs, once established.
+  [[nodiscard]] std::uint32_t local_isn() const noexcept { return local_isn_; }
+  [[nodiscard]] std::uint32_t remote_isn() const noexcept { return remote_isn_; }
 
  private:
   ClassicConnection() = default;
@@ -97,6 +100,7 @@ class ClassicConnection {
   std::uint64_t next_ = 0;     // ours
   std::uint64_t highest_ = 0;  // end of the peer's data, never back
   std::uint64_t last_ack_ = 0;
+  std::uint32_t local_isn_ = 0, remote_isn_ = 0;
   bool ack_due_ = false, reset_due_ = false;
   std::optional<Instant> syn_at_;
   Instant started_{}, last_sent_{};

@@ -40,6 +40,11 @@ Connection* ConnectionTable::find(const AddressPair& path) noexcept {
   return found == by_path_.end() ? nullptr : found->second.get();
 }
 
+const Connection* ConnectionTable::find(const AddressPair& path) const noexcept {
+  const auto found = by_path_.find(key_of(path));
+  return found == by_path_.end() ? nullptr : found->second.get();
+}
+
 std::size_t ConnectionTable::held_by(const IpAddress& remote) const noexcept {
   const auto found = held_.find(holder_of(remote));
   return found == held_.end() ? 0 : found->second;

@@ -63,6 +63,7 @@ struct Connection {
 class ConnectionTable {
  public:
   [[nodiscard]] Connection* find(const AddressPair& path) noexcept;
+  [[nodiscard]] const Connection* find(const AddressPair& path) const noexcept;
   [[nodiscard]] std::size_t size() const noexcept { return by_path_.size(); }
   [[nodiscard]] std::size_t held_by(const IpAddress& remote) const noexcept;
   /// Pre: there is none with its path.

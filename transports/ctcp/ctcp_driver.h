@@ -19,8 +19,9 @@
 
 namespace switchback::transports::ctcp {
 
-/// Payload of our largest segments: jumbo frames; the loopback's 64 KiB would only make frames that no one else takes.
-inline constexpr std::size_t kMaximumMss = 8900;
+/// Payload of our largest segments: links of 9000 octets, whose inner MTU the path MTU search leaves to the tunnel; the
+/// loopback's 64 KiB would only make frames that no one else takes.
+inline constexpr std::size_t kMaximumMss = 8960;
 
 /// Of a headend's connections without a proven session, each of which holds some hundred KiB at most: so many at a
 /// time, and no more than half of all.
@@ -40,6 +41,8 @@ class Driver final : public Transport {
   void open_path(const PathRequest& request, Instant now) override;
   void close_path(const AddressPair& path, Instant now) override;
   void set_inbound_spis(const AddressPair& path, std::span<const Spi> spis) override;
+  [[nodiscard]] std::optional<PathObservation> observe(const AddressPair& path) const override;
+  [[nodiscard]] bool make_hole(const AddressPair& path, Instant now) override;
   [[nodiscard]] std::optional<Instant> next_deadline() const override { return table_.next_deadline(); }
   void handle_deadline(Instant now) override;
   [[nodiscard]] int wait_fd() const noexcept override { return epoll_.get(); }

@@ -86,6 +86,8 @@ class TcpEngine {
   [[nodiscard]] EngineState state() const noexcept { return state_; }
   [[nodiscard]] CloseReason close_reason() const noexcept { return reason_; }
   [[nodiscard]] const EngineSignals& signals() const noexcept { return signals_; }
+  /// What the ends agreed on; complete once established.
+  [[nodiscard]] const Handshake& handshake() const noexcept { return agreed_; }
   /// Null before the handshake is done.
   [[nodiscard]] const SenderRing* sender() const noexcept { return sender_.get(); }
   [[nodiscard]] const StreamReceiver* receiver() const noexcept { return receiver_.get(); }

@@ -87,6 +87,22 @@ const TransportTraits& DataPlane::traits(TransportId id) const {
   return impl_->workers.front()->transport(id).traits();  // constant from the start
 }
 
+std::optional<PathObservation> DataPlane::observe(const AddressPair& path) const {
+  std::optional<PathObservation> seen;
+  auto& worker = *impl_->workers.front();
+  if (!worker.has(path.transport)) return seen;
+  impl_->call(worker, [&](Worker& w) { seen = w.transport(path.transport).observe(path); });
+  return seen;
+}
+
+bool DataPlane::make_hole(const AddressPair& path) {
+  bool made = false;
+  auto& worker = *impl_->workers.front();
+  if (!worker.has(path.transport)) return made;
+  impl_->call(worker, [&](Worker& w) { made = w.transport(path.transport).make_hole(path, monotonic_now()); });
+  return made;
+}
+
 Result<void, UserError> DataPlane::rebind(TransportId id, std::vector<Endpoint> local) {
   Result<void, UserError> result;
   for (const auto& worker : impl_->workers) {

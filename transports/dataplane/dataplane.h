@@ -196,8 +196,8 @@ struct DataPlaneConfig {
 };
 
 /// Owns the packet threads and all they touch. All members are for one control thread; none waits for a packet thread
-/// except local_endpoints(), rebind(), counters() of transports, and stop(). Commands take effect in the order given:
-/// install() before send_ike() means that the answer finds its SA.
+/// except local_endpoints(), observe(), make_hole(), rebind(), counters() of transports, and stop(). Commands take
+/// effect in the order given: install() before send_ike() means that the answer finds its SA.
 class DataPlane {
  public:
   /// Opens transports and memory; no thread yet. Errors: an address or port that cannot be opened, no memory.
@@ -216,6 +216,9 @@ class DataPlane {
   [[nodiscard]] std::vector<Endpoint> local_endpoints(TransportId id) const;
   /// Pre: has(id).
   [[nodiscard]] const TransportTraits& traits(TransportId id) const;
+  /// Transport::observe() and make_hole() of the path's transport. Both wait for the packet thread: milliseconds.
+  [[nodiscard]] std::optional<PathObservation> observe(const AddressPair& path) const;
+  [[nodiscard]] bool make_hole(const AddressPair& path);
   /// New local sockets for a transport (the client's address changed). Waits for the packet thread: milliseconds.
   [[nodiscard]] Result<void, UserError> rebind(TransportId id, std::vector<Endpoint> local);
 

@@ -41,6 +41,7 @@ class StreamDriver final : public Transport {
   void open_path(const PathRequest& request, Instant now) override;
   void close_path(const AddressPair& path, Instant now) override;
   void set_inbound_spis(const AddressPair& path, std::span<const Spi> spis) override;
+  [[nodiscard]] std::optional<PathObservation> observe(const AddressPair& path) const override;
   [[nodiscard]] std::optional<Instant> next_deadline() const override { return next_tick_; }
   void handle_deadline(Instant now) override;
   [[nodiscard]] int wait_fd() const noexcept override { return epoll_.get(); }
