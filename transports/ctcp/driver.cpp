@@ -255,7 +255,7 @@ void Driver::close_unproven(Connection& connection, std::string why) {
   report.kind = PathReport::Kind::closed;
   report.path = connection.path;
   report.detail = std::move(why);
-  reports_.answer(std::move(report));
+  reports_.hint(std::move(report));
   connection.closing = true;
   if (connection.engine) connection.engine->abort();
   if (connection.classic) connection.classic->close();
@@ -354,7 +354,12 @@ void Driver::look_after(Connection& connection, Instant now) {
       report.kind = PathReport::Kind::closed;
       report.path = connection.path;
       report.detail = gone ? "the peer does not know the connection" : why_closed(connection);
-      reports_.answer(std::move(report));
+      // Anyone can make connections and end them; no session waits to hear of those.
+      if (connection.unproven_since) {
+        reports_.hint(std::move(report));
+      } else {
+        reports_.answer(std::move(report));
+      }
     }
   }
   remove(connection);
