@@ -26,6 +26,7 @@ use_switchback
 need tcpdump iperf3 python3 tc
 paths_topology
 paths_prepare
+route headend 10.128.0.0/9 via 192.0.2.254  # where forged segments seem to come from
 headend_start headend "$HEADEND_DIR"
 iperf_server server
 readonly -A CLIENT_ADDRESS=([4]=198.51.100.2 [6]=2001:db8:2::2)
@@ -73,6 +74,10 @@ one() {
   on router "$PROGRAMS/tcp_segments.py" "$theirs" 10000 "$ours" "$port" "$forged" > "$WORK/forged.out" || fail "forging towards the client"
   on router "$PROGRAMS/tcp_segments.py" "$ours" "$port" "$theirs" 10000 "$forged" > "$WORK/forged.out" || fail "forging towards the headend"
   on router "$PROGRAMS/tcp_segments.py" "$ours" 0 "$theirs" 10000 "$forged" syn ack data > "$WORK/forged.out" || fail "forging connections"
+  if [[ $family == 4 ]]; then
+    on router "$PROGRAMS/tcp_segments.py" 10.128.0.0/9 0 "$theirs" 10000 "$forged" syn syn ack data > "$WORK/forged.out" ||
+      fail "forging connections from everywhere"
+  fi
   ping_ok client 10.20.0.2 20 || fail "no traffic after forged segments"
   both_run_over ctcp || fail "forged segments made the session leave ctcp"
   [[ $(session_field id) == "$session" ]] || fail "forged segments ended the session"

@@ -94,6 +94,7 @@ class Driver final : public Transport {
   void emit_run(const AddressPair& path, ByteView header, std::span<const iovec> payloads, std::size_t bytes,
                 Instant now);
   void emit_single(const AddressPair& path, const OutSegment& segment, Instant now);
+  void answer_stranger(const AddressPair& path, const OutSegment& segment);
   void note_ike(Connection& connection, ByteView message);
 
   // --- driver_receive.cpp ---

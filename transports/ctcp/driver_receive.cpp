@@ -97,7 +97,7 @@ Connection* Driver::admit(const TcpSegmentView& segment, const AddressPair& path
   const auto refuse = [&]() -> Connection* {
     ++counters_.receive_malformed;
     const auto reset = reset_for(segment);
-    if (reset && resets_.allow(now)) emit_single(path, *reset, now);
+    if (reset && resets_.allow(now)) answer_stranger(path, *reset);
     return nullptr;
   };
   const Guard* guard = nullptr;
@@ -110,7 +110,7 @@ Connection* Driver::admit(const TcpSegmentView& segment, const AddressPair& path
   const auto& cookies = path.local.address.is_v6() ? *guard->cookies_v6 : *guard->cookies_v4;
   if (in.has(kSyn)) {
     const auto answer = cookies.answer(segment, path, now);
-    if (answer && answers_.allow(now)) emit_single(path, *answer, now);
+    if (answer && answers_.allow(now)) answer_stranger(path, *answer);
     return nullptr;
   }
   if (in.has(kRst)) return nullptr;

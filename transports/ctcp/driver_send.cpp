@@ -58,7 +58,7 @@ void Driver::emit(const AddressPair& path, const TcpHeader& header, std::span<co
                   Instant now) {
   std::array<std::uint8_t, kTcpMaximumHeaderBytes> octets{};
   const auto header_bytes = write_header(header, octets);
-  if (blocked()) {  // an answer to somebody without a connection; those with one are not asked for segments
+  if (blocked()) {  // the second of two runs that were due at once; resilient connections send theirs again
     counters_.send_dropped += std::max<std::size_t>(1, payloads.size());
     return;
   }
@@ -113,6 +113,20 @@ void Driver::emit_single(const AddressPair& path, const OutSegment& segment, Ins
   const iovec payload{const_cast<std::uint8_t*>(segment.payload.data()), segment.payload.size()};
   emit(path, segment.header, {&payload, segment.payload.empty() ? std::size_t{0} : std::size_t{1}},
        segment.payload.size(), now);
+}
+
+/// Without a connection: by the IP layer, since a look at routes and neighbours for every address that somebody
+/// pretends to have would cost the packet thread more than all else, and fill what is remembered of them.
+void Driver::answer_stranger(const AddressPair& path, const OutSegment& segment) {
+  std::array<std::uint8_t, kTcpMaximumHeaderBytes> octets{};
+  io::TcpEmitter::Run run;
+  run.source = path.local.address;
+  run.destination = path.remote.address;
+  run.header = ByteView{octets}.first(write_header(segment.header, octets));
+  const auto calls = emitter_.calls();
+  const bool sent = emitter_.send(run, io::NextHop{}) == io::TcpEmitter::Outcome::sent;
+  counters_.send_calls += emitter_.calls() - calls;
+  ++(sent ? counters_.sent_packets : counters_.send_dropped);
 }
 
 void Driver::flush(Connection& connection, Instant now) {

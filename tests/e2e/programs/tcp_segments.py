@@ -3,8 +3,8 @@
 
     tcp_segments.py SOURCE PORT DESTINATION PORT COUNT [KIND…]
 
-KIND: rst rstack fin syn data ack, all of them in turn if none is given. Where PORT of the source is 0, source ports are
-random. Sequence and acknowledgement numbers are random, but the same in each run. IPv4 and IPv6.
+SOURCE may be a prefix, of which each segment has an address at random. KIND: rst rstack fin syn data ack, all of them in
+turn if none is given. Where PORT of the source is 0, source ports are random. Sequence and acknowledgement numbers are random, but the same in each run. IPv4 and IPv6.
 """
 
 import ipaddress
@@ -44,13 +44,14 @@ def main(arguments):
     if len(arguments) < 5 or not set(arguments[5:]) <= set(FLAGS):
         print(__doc__, file=sys.stderr)
         return 2
-    source, destination = ipaddress.ip_address(arguments[0]), ipaddress.ip_address(arguments[2])
+    sources, destination = ipaddress.ip_network(arguments[0]), ipaddress.ip_address(arguments[2])
     source_port, port, count = int(arguments[1]), int(arguments[3]), int(arguments[4])
     kinds = arguments[5:] or list(FLAGS)
-    family = socket.AF_INET if source.version == 4 else socket.AF_INET6
+    family = socket.AF_INET if sources.version == 4 else socket.AF_INET6
     chance = random.Random(7)
     with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         for index in range(count):
+            source = sources[chance.randrange(sources.num_addresses)]
             data = segment(source, source_port or chance.randrange(1024, 65536), destination, port, kinds[index % len(kinds)], chance)
             raw.sendto(data, (str(destination), 0))
     print(f"{count} segments sent: {', '.join(kinds)}")
