@@ -41,7 +41,7 @@ row engine does order seconds Mbit/s resent 'frames not in turn' 'segments past 
 listening() { on "$1" ss -Hltn 'sport = 10000' | grep -q .; }
 field() { sed -nE "s/.*\\b$2=([0-9.]+).*/\\1/p" "$WORK/$1.log"; }
 one() {
-  local does role order other sender receiver from where status=0 end lost
+  local does role order other sender receiver end lost
   IFS=: read -r does role order <<< "$1"
   if [[ $does == send ]]; then other=receive sender=engine receiver=kernel; else other=send sender=kernel receiver=engine; fi
   rm -f "$WORK/engine.log" "$WORK/kernel.log"
