@@ -174,10 +174,11 @@ Result<ControlMessage, ParseError> parse_observation(WireReader& reader, std::si
   tcp.resegmented = reader.u32be();
   tcp.resets = reader.u32be();
   tcp.rtt_us = reader.u32be();
-  const auto reserved = reader.u32be();
+  const auto stated = reader.u16be();
+  const auto reserved = reader.u16be();
   const auto at = reader.offset();
   const auto padding = reader.rest();
-  if (!reader.ok()) return fail(ParseErrc::bad_length, at);
+  if (!reader.ok() || stated != body_octets) return fail(ParseErrc::bad_length, at);
   if (reserved != 0 || std::any_of(padding.begin(), padding.end(), [](auto octet) { return octet != 0; })) {
     return fail(ParseErrc::bad_value, at - 4);
   }
@@ -286,7 +287,8 @@ struct Builder {
     writer.u32be(tcp.resegmented);
     writer.u32be(tcp.resets);
     writer.u32be(tcp.rtt_us);
-    writer.u32be(0);
+    writer.u16be(std::max(seen.body_octets, static_cast<std::uint16_t>(kObservationOctets)));
+    writer.u16be(0);
     if (seen.body_octets > kObservationOctets) writer.zeros(seen.body_octets - kObservationOctets);
   }
 };
@@ -319,7 +321,15 @@ Result<ControlMessage, ParseError> parse_control(ByteView body) {
     case ControlType::pmtu_probe: return parse_pmtu(reader, true, body.size());
     case ControlType::pmtu_answer: return parse_pmtu(reader, false, body.size());
     case ControlType::observe: return parse_observe(reader);
-    case ControlType::observation: return parse_observation(reader, body.size());
+    case ControlType::observation: {
+      auto observation = parse_observation(reader, body.size());
+      if (!observation) return observation;
+      // Unknown flags, fields without their flag, octets behind an IPv4 address: all have to be zero.
+      Bytes again;
+      build_control(*observation, again);
+      if (!same_bytes(again, body)) return fail(ParseErrc::bad_value, kControlHeaderOctets);
+      return observation;
+    }
   }
   return fail(ParseErrc::unsupported, 5);
 }

@@ -31,9 +31,24 @@ Report full_report() {
   return report;
 }
 
+Observation full_observation(bool v6, std::uint16_t octets) {
+  Observation seen;
+  seen.id = 11;
+  seen.remote = *Endpoint::parse(v6 ? "[2001:db8::7]:40000" : "192.0.2.7:40000");
+  seen.local = *Endpoint::parse(v6 ? "[2001:db8::1]:443" : "192.0.2.1:443");
+  seen.received_count = 100;
+  seen.sent_count = 90;
+  seen.clock_s = 1'800'000'000;
+  if (v6) seen.tcp = TcpObservation{true, 1, 2, 1440, std::uint8_t{8}, true, false, true, 3, 4, 5};
+  seen.body_octets = octets;
+  return seen;
+}
+
 std::vector<ControlMessage> samples() {
-  return {Probe{1, 2, 3, {4, Role::in_use}}, ProbeAnswer{1, 2, 3, 4, 5, 6}, full_report(), Report{},
-          PmtuProbe{77, 1400, 1350},         PmtuAnswer{77, 1400, 1350}};
+  return {
+      Probe{1, 2, 3, {4, Role::in_use}}, ProbeAnswer{1, 2, 3, 4, 5, 6}, full_report(),    Report{},
+      PmtuProbe{77, 1400, 1350},         PmtuAnswer{77, 1400, 1350},    Observe{5, 1300}, full_observation(true, 104),
+      full_observation(false, 1300)};
 }
 
 }  // namespace
@@ -61,8 +76,9 @@ TEST_CASE("a probe has the octets that docs/protocol.md gives", "[path]") {
 }
 
 TEST_CASE("what is built is parsed to the same message and has the documented size", "[path]") {
-  const std::array sizes{kProbeOctets,  kProbeAnswerOctets, kReportOctets + 3 * kHoleOctets + kTcpViewOctets,
-                         kReportOctets, std::size_t{1350},  kPmtuOctets};
+  const std::array sizes{kProbeOctets,   kProbeAnswerOctets, kReportOctets + 3 * kHoleOctets + kTcpViewOctets,
+                         kReportOctets,  std::size_t{1350},  kPmtuOctets,
+                         kObserveOctets, kObservationOctets, std::size_t{1300}};
   const auto all = samples();
   for (std::size_t i = 0; i < all.size(); ++i) {
     const auto octets = built(all[i]);
@@ -101,7 +117,7 @@ TEST_CASE("other dummies are told apart and newer versions are unsupported", "[p
   octets[4] = 2;
   CHECK(parse_control(octets).error() == ParseError{ParseErrc::unsupported, 4});
   octets[4] = 1;
-  octets[5] = 6;
+  octets[5] = 8;
   CHECK(parse_control(octets).error() == ParseError{ParseErrc::unsupported, 5});
 }
 
@@ -118,6 +134,21 @@ TEST_CASE("unknown roles, reserved octets and padding that is not zero are refus
   auto report = built(Report{});
   report[73] = 4;  // flags
   CHECK(parse_control(report).error().code == ParseErrc::bad_value);
+}
+
+TEST_CASE("an observation has zeros wherever it says nothing", "[path]") {
+  const auto refused = [](Bytes octets, std::size_t at) {
+    octets[at] ^= 0x80;
+    const auto parsed = parse_control(octets);
+    return !parsed && parsed.error().code == ParseErrc::bad_value;
+  };
+  const auto v4 = built(full_observation(false, 104));
+  CHECK(refused(v4, 16));      // an unknown flag
+  CHECK(refused(v4, 17));      // a window scale that nobody told
+  CHECK(refused(v4, 24 + 4));  // behind an IPv4 address
+  CHECK(refused(v4, 80));      // a sequence number without TCP
+  CHECK(refused(v4, 102));     // reserved
+  CHECK(refused(built(full_observation(false, 1300)), 1299));
 }
 
 TEST_CASE("holes must be in order, apart, and below the highest number", "[path]") {
