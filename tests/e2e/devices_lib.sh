@@ -108,7 +108,7 @@ device_stop() {
       on router nft flush ruleset
       on router conntrack -F > /dev/null 2>&1 || true
       if [[ $DEVICE == kernel-haproxy ]]; then
-        stop haproxy KILL
+        stop haproxy
         on router ip rule del fwmark 1 lookup 100
         on router ip route flush table 100
       fi

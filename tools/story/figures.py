@@ -4,7 +4,7 @@
     figures.py CLIENT_FILE SERVER_FILE [--json] [--dead SECONDS]
 
 Prints, for both directions together: sent and delivered, the longest silence of either direction, p50 and p99 of the time
-on the way, and when the first of them died: its last datagram, where nothing came for SECONDS (3) until the end.
+on the way, and when the first of them died: its last datagram, where nothing came for SECONDS (2) until the end.
 Datagrams of the last half second do not count as lost: they may be on their way.
 """
 
@@ -47,7 +47,7 @@ def directions(client_file, server_file):
     return Direction(client, server), Direction(server, client)
 
 
-def figures(client_file, server_file, dead_after=3.0):
+def figures(client_file, server_file, dead_after=2.0):
     both = directions(client_file, server_file)
     starts = [min(d.sent.values()) for d in both if d.sent]
     ends = [max(d.sent.values()) for d in both if d.sent]
@@ -86,7 +86,7 @@ def figures(client_file, server_file, dead_after=3.0):
 
 
 def main(arguments):
-    dead = 3.0
+    dead = 2.0
     if "--dead" in arguments:
         at = arguments.index("--dead")
         dead = float(arguments[at + 1])

@@ -23,11 +23,15 @@ stopping = []
 
 def exchange(connection, peer, out, rate, octets):
     """Sends and receives until SIGTERM. A listener has no peer yet."""
-    number, due, heard, lines = 0, time.monotonic(), time.monotonic(), []
+    number, due, heard, written, lines = 0, time.monotonic(), time.monotonic(), time.monotonic(), []
     answering = peer is None
     padding = bytes(max(0, octets - HEAD.size))
     while not stopping:
         now = time.monotonic()
+        if now - written > 0.1:  # others look on
+            out.writelines(lines)
+            out.flush()
+            written, lines = now, []
         if peer is not None and now >= due:
             try:
                 connection.sendto(HEAD.pack(number, now) + padding, peer)
@@ -40,9 +44,6 @@ def exchange(connection, peer, out, rate, octets):
                 peer = None
         wait = 0.05 if peer is None else max(0.0, min(0.05, due - time.monotonic()))
         if not select.select([connection], [], [], wait)[0]:
-            if len(lines) > 200:
-                out.writelines(lines)
-                lines = []
             continue
         for _ in range(64):
             try:
@@ -70,7 +71,7 @@ def main(arguments):
         return 2
     *where, path = arguments[1:3] if listens else arguments[1:4]
     rest = arguments[3:] if listens else arguments[4:]
-    rate, octets = int((rest + ["100"])[0]), int((rest + ["100", "200"])[1]) if len(rest) > 1 else 200
+    rate, octets = int(rest[0]) if rest else 100, int(rest[1]) if len(rest) > 1 else 200
     connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     connection.setblocking(False)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)

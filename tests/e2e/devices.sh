@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Devices that follow TCP streams, with loss: resilient cTCP lives behind each; and a client that begins on classic cTCP
+# notices that it dies, moves, and no inner connection is lost. Devices are those of switchback-middlebox, and the
+# kernel's own: strict connection tracking, SYNPROXY, and haproxy by TPROXY.
+#
+#   client eth0 198.51.100.2 ─── in0 router out0 192.0.2.254 ─── 192.0.2.1 eth0 headend lan0 ─── 10.20.0.2 eth0 server
+#        lines, datagrams           loss, device                                              lines, datagrams
+#
+# usage: devices.sh [--seconds N | --minutes N] [--loss PERCENT] [--seeds N] [--rate N] [--octets N]
+#                   [--cells resilient|auto|both] [DEVICE…]
+#   4 s in each cell, 3 % each way, one seed, 100 datagrams of 200 octets per second each way, both cells, all devices
+# A campaign: devices.sh --minutes 10 --cells resilient --rate 300 --octets 1000; devices.sh --seconds 8 --seeds 10 --cells auto
+# shellcheck source=tests/e2e/devices_lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/devices_lib.sh"
+
+seconds=4 loss=3 seeds=1 rate=100 octets=200 cells=both devices=()
+while (( $# )); do
+  case $1 in
+    --seconds) seconds=$2; shift ;;
+    --minutes) seconds=$(( $2 * 60 )); shift ;;
+    --loss) loss=$2; shift ;;
+    --seeds) seeds=$2; shift ;;
+    --rate) rate=$2; shift ;;
+    --octets) octets=$2; shift ;;
+    --cells) cells=$2; shift ;;
+    -*) printf 'devices.sh: unknown option %s\n' "$1" >&2; exit 2 ;;
+    *) devices+=("$1") ;;
+  esac
+  shift
+done
+(( ${#devices[@]} )) || devices=(inspect ips ips-hold normalizer proxy conntrack kernel-conntrack kernel-synproxy kernel-haproxy)
+
+e2e_begin
+use_switchback
+find_middlebox
+need python3
+paths_topology
+paths_prepare
+headend_start headend "$HEADEND_DIR"
+row device cell seed 'began on' 'ended on' delivered 'longest silence' p50 p99
+
+# What a cell must reach. Short queues drop what comes behind a hole: the worst cell of the matrix delivers a little less
+# than the loss alone would; a path that is being left loses what is sent until it is noticed.
+readonly LEAST_SHARE=85 MOST_SILENCE_MS=2000
+silences=() broken=()
+
+# cell DEVICE KIND SEED: one run. A cell that falls short is kept with its logs, and the others go on.
+cell() {
+  local device=$1 kind=$2 seed=$3 options=(--transport ctcp --ctcp-mode resilient) began ended why=''
+  [[ $kind == auto ]] && options=(--order ctcp,udp,esp,tls,tcp --ctcp-mode classic)
+  rm -f "$WORK"/box.* "$WORK"/run-*
+  forget_networks
+  device_start "$device" "$loss" "$seed"
+  client_spawn client client "$WORK/alice4.toml" "${options[@]}"
+  client_wait_up client 20
+  began=$(sed -nE 's/^up: transport ([a-z]+) .*/\1/p' "$WORK/client.log" | head -n 1)
+  stream_start run "$rate" "$octets"  # at once: on classic cTCP there is little time
+  : > "$WORK/lines.log"
+  : > "$WORK/lines-server.log"
+  lines_start lines client server 10.20.0.2 7000
+  let_pass "$seconds"
+  stream_stop run
+  ended=$(client_transport)
+  ! log_has lines '^broken' || why="the inner connection broke: $(grep -m 1 '^broken' "$WORK/lines.log")"
+  ! log_has lines-server '^broken' || why="the inner connection broke: $(grep -m 1 '^broken' "$WORK/lines-server.log")"
+  [[ $why ]] || lines_stop lines
+  [[ $(figure died_s) == - ]] || why="died after $(figure died_s) s"
+  (( $(figure gap_ms) <= MOST_SILENCE_MS )) || why="silent for $(figure gap_ms) ms"
+  (( $(figure 'share | floor') >= LEAST_SHARE )) || why="only $(figure share) % delivered"
+  ! log_has client '^reconnecting' || why="the session was lost: $(grep -m 1 '^reconnecting' "$WORK/client.log")"
+  row "$device" "$kind" "$seed" "$began" "$ended" "$(figure share) %" "$(figure gap_ms) ms" "$(figure p50_ms) ms" "$(figure p99_ms) ms"
+  step "$device, $kind, seed $seed: $began to $ended, $(figure share) % delivered, longest silence $(figure gap_ms) ms${why:+: FALLS SHORT: $why}"
+  [[ $kind != auto ]] || silences+=("$(figure gap_ms)")
+  if [[ $why ]]; then
+    broken+=("$device, $kind, seed $seed: $why")
+    mkdir -p "$WORK/kept/$device-$kind-$seed"
+    client_json client > "$WORK/client.json" || printf 'the client does not answer\n' > "$WORK/client.json"
+    cp "$WORK"/{client,headend,lines,lines-server}.log "$WORK/client.json" "$WORK"/run-*.txt "$WORK"/box.* "$WORK/kept/$device-$kind-$seed/" 2> "$WORK/kept.err" ||
+      printf 'not everything could be kept: %s\n' "$(tail -n 1 "$WORK/kept.err")"
+  fi
+  stop client INT
+  for one in lines lines-server; do [[ -z ${SPAWNED[$one]:-} ]] || stop "$one"; done
+  device_stop
+}
+
+for device in "${devices[@]}"; do
+  for (( seed = 1; seed <= seeds; seed++ )); do
+    [[ $cells == auto ]] || cell "$device" resilient "$seed"
+    [[ $cells == resilient ]] || cell "$device" auto "$seed"
+  done
+done
+show_table
+if (( ${#silences[@]} )); then
+  mapfile -t sorted < <(printf '%s\n' "${silences[@]}" | sort -n)
+  count=${#sorted[@]}
+  p95=${sorted[$(( (count * 95 + 99) / 100 - 1 ))]}
+  printf 'begun on classic cTCP, %s runs: longest silence median %s ms, 95th percentile %s ms, most %s ms\n' \
+    "$count" "${sorted[$(( count / 2 ))]}" "$p95" "${sorted[-1]}"
+fi
+(( ${#broken[@]} == 0 )) || fail "$(printf '%s; ' "${broken[@]}")the logs are in $WORK/kept"
+e2e_end "${#devices[@]} devices at $loss % loss, $seconds s in each cell, $seeds seeds"
