@@ -619,15 +619,15 @@ class Doctor {
     return probe - tcp > kNearerBy && static_cast<double>(tcp.count()) < kNearer * static_cast<double>(probe.count());
   }
 
+  [[nodiscard]] static bool no_more(const Count& after) { return after.sent >= 10 && after.arrived * 10 < after.sent; }
+
   /// A flow of classic cTCP, in which a segment was left out on purpose.
   void tracking() {
     Ways died;
     for (const auto& way : facts_.ways) {
       if (way.kind != WayKind::ctcp_classic || !way.works() || proxied(way)) continue;
-      if (way.after_hole.sent >= 10 && way.after_hole.arrived * 10 < way.after_hole.sent)
-        died.push_back(&way);
-      else if (way.after_hole.sent == 0 && !way.closed.empty())
-        died.push_back(&way);
+      const bool ended = !way.closed.empty() && !way.closed.starts_with("IKE");
+      if (no_more(way.after_hole) || no_more(way.after_jump) || ended) died.push_back(&way);
     }
     if (died.empty()) return;
     const bool harmful = facts_.classic_configured;
@@ -642,10 +642,13 @@ class Doctor {
                       "inspection: switchback-firewall prints how.");
     name(finding, died);
     for (const auto* way : died) {
-      finding.evidence.push_back(name_of(*way) + ": it worked (" + plural(way->back.arrived, "probe") +
-                                 " answered), then one segment was left out on purpose; of " +
-                                 plural(way->after_hole.sent, "probe") + " sent 5 s later and after, " +
-                                 std::to_string(way->after_hole.arrived) + " were answered");
+      const auto& after = no_more(way->after_hole) || way->after_jump.sent == 0 ? way->after_hole : way->after_jump;
+      const bool hole = &after == &way->after_hole;
+      finding.evidence.push_back(
+          name_of(*way) + ": it worked, then " +
+          (hole ? "one segment was left out on purpose" : "more was left out on purpose than a window holds") +
+          "; of " + plural(after.sent, "probe") + (hole ? " sent some seconds later " : " sent after that ") +
+          std::to_string(after.arrived) + " were answered");
       if (!way->closed.empty()) finding.evidence.push_back(name_of(*way) + ": then it was closed: " + way->closed);
     }
     for (const auto& way : facts_.ways) {
@@ -719,7 +722,8 @@ class Doctor {
     Ways holes, lower;
     for (const auto& way : facts_.ways) {
       const auto& mtu = way.mtu;
-      if (!way.works() || !mtu.searched || mtu.works == 0 || mtu.works >= mtu.link) continue;
+      // Behind a proxy packets are the proxy's.
+      if (!way.works() || proxied(way) || !mtu.searched || mtu.works == 0 || mtu.works >= mtu.link) continue;
       // The last octets may be lost to alignment: no packet of exactly the link's size can be built.
       if (mtu.link - mtu.works < 8) continue;
       (mtu.icmp == 0 ? holes : lower).push_back(&way);
@@ -755,7 +759,7 @@ class Doctor {
     Ways back;
     for (const auto& way : facts_.ways) {
       const auto& large = way.mtu.large_back;
-      if (way.works() && large.sent >= 4 && large.arrived == 0 && way.back.loss() < 0.3 &&
+      if (way.works() && !proxied(way) && large.sent >= 4 && large.arrived == 0 && way.back.loss() < 0.3 &&
           way.unanswered_at_end < kDead) {
         back.push_back(&way);
       }

@@ -92,6 +92,7 @@ struct WayFacts {
   std::string open_failure;
   IkeAnswer ike = IkeAnswer::untested;
   bool probed = false;                  // in-band, after authentication
+  std::uint32_t answered = 0;           // probes, in all
   Count there, back;                    // small probes up to the last that was answered; answers of those that arrived
   std::uint32_t unanswered_at_end = 0;  // probes in a row
   std::optional<Duration> rtt;
@@ -101,12 +102,12 @@ struct WayFacts {
   std::string closed;        // why the connection ended meanwhile
   MtuFacts mtu;
   BurstFacts burst;
-  /// ctcp classic: answers of those asked for after a segment had been left out. Dies: none of many.
-  Count after_hole;
+  /// ctcp classic: probes sent some seconds after a segment had been left out, and after a jump beyond the window.
+  Count after_hole, after_jump;
   std::optional<Duration> idle_survived, idle_died;  // --long: the longest pause that it survived, the first it did not
   bool rebound_after_idle = false;
 
-  [[nodiscard]] bool works() const noexcept { return probed && back.arrived > 0; }
+  [[nodiscard]] bool works() const noexcept { return probed && answered > 0; }
   /// IKE came through, as far as that was tried.
   [[nodiscard]] bool reaches() const noexcept { return works() || ike == IkeAnswer::answered; }
 };

@@ -1,6 +1,7 @@
 // The Prober's measurements, in-band: reach, loss each way, round trips, sizes, bursts, holes, and what the headend
 // saw.
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "client/doctor_prober.h"
@@ -19,7 +20,10 @@ using std::chrono::seconds;
 constexpr Duration kProbeEvery = milliseconds{33};
 constexpr std::uint32_t kProbes = 200;
 /// A device may wait some seconds for what is missing before it gives a flow up; what is asked after that counts.
-constexpr Duration kHoleVerdict = seconds{5};
+constexpr Duration kHoleVerdict = milliseconds{4500};
+/// Then, beyond what any window of the classic format allows: devices that track windows drop all that follows.
+constexpr Duration kJumpAt = milliseconds{5600}, kJumpVerdict = milliseconds{5800};
+constexpr int kJumpHoles = 160;
 constexpr std::uint32_t kReachProbes = 8;
 constexpr Duration kReachEvery = milliseconds{150};
 constexpr std::uint32_t kBurstPackets = 160;
@@ -184,6 +188,7 @@ void Prober::probe_family(IpFamily family, Facts& facts) {
   for (const auto index : ways) {
     auto& way = ways_[index];
     if (!way.rtts.empty()) way.facts.rtt = median(way.rtts);
+    way.facts.answered = static_cast<std::uint32_t>(way.answers.size());
   }
   // The headend keeps eight paths of a session: room for the other family's.
   for (auto& way : ways_) {
@@ -294,7 +299,11 @@ void Prober::measure(const std::vector<std::size_t>& ways) {
     std::uint32_t number;
   };
   std::vector<Start> starts;
-  std::map<std::size_t, std::size_t> classic_answers;
+  struct Classic {
+    bool jumped = false;
+    std::set<std::uint32_t> after_hole, after_jump;  // numbers of probes
+  };
+  std::map<std::size_t, Classic> classics;
   for (const auto index : ways) {
     auto& way = ways_[index];
     // The newest answer counts as the beginning.
@@ -310,9 +319,13 @@ void Prober::measure(const std::vector<std::size_t>& ways) {
       if (!alive(index)) continue;
       auto& way = ways_[index];
       send_probe(index);
-      if (way.facts.kind == WayKind::ctcp_classic && monotonic_now() - begin > kHoleVerdict) {
-        ++way.facts.after_hole.sent;
-        classic_answers.try_emplace(index, way.answers.size());
+      if (way.facts.kind != WayKind::ctcp_classic) continue;
+      const auto passed = monotonic_now() - begin;
+      auto& classic = classics.try_emplace(index).first->second;
+      if (passed >= kHoleVerdict && passed < kJumpAt) classic.after_hole.insert(way.sent);
+      if (passed >= kJumpVerdict) classic.after_jump.insert(way.sent);
+      if (passed >= kJumpAt && !std::exchange(classic.jumped, true)) {
+        for (int hole = 0; hole < kJumpHoles; ++hole) (void)data_->make_hole(way.data);
       }
     }
     (void)wait(begin + kProbeEvery * (i + 1) - monotonic_now());
@@ -321,10 +334,15 @@ void Prober::measure(const std::vector<std::size_t>& ways) {
   for (std::size_t i = 0; i < ways.size(); ++i) {
     auto& way = ways_[ways[i]];
     settle_counts(way, starts[i].answers, starts[i].number);
-    if (const auto before = classic_answers.find(ways[i]); before != classic_answers.end()) {
-      way.facts.after_hole.arrived =
-          std::min(static_cast<std::uint32_t>(way.answers.size() - before->second), way.facts.after_hole.sent);
-    }
+    const auto classic = classics.find(ways[i]);
+    if (classic == classics.end()) continue;
+    const auto count = [&](const std::set<std::uint32_t>& numbers) {
+      const auto answered = std::count_if(way.answers.begin(), way.answers.end(),
+                                          [&](const Answered& one) { return numbers.contains(one.number); });
+      return Count{static_cast<std::uint32_t>(numbers.size()), static_cast<std::uint32_t>(answered)};
+    };
+    way.facts.after_hole = count(classic->second.after_hole);
+    way.facts.after_jump = count(classic->second.after_jump);
   }
 }
 

@@ -257,6 +257,7 @@ void Prober::authenticate(Facts& facts) {
 }
 
 void Prober::finish() {
+  finishing_ = true;
   if (session_way_ && ways_[*session_way_].session) {
     const auto index = *session_way_;
     const auto now = monotonic_now();
@@ -354,6 +355,7 @@ void Prober::handle(transports::DataPlaneEvent& event, Instant now) {
   } else if (const auto* closed = std::get_if<transports::PathClosed>(&event)) {
     const auto way = of_path(closed->path);
     if (way == ways_.end()) return;
+    if (finishing_) return;
     if (way->facts.closed.empty()) way->facts.closed = closed->detail.empty() ? "closed" : closed->detail;
   } else if (const auto* signal = std::get_if<transports::PathSignal>(&event)) {
     const auto way = of_path(signal->path);

@@ -120,7 +120,7 @@ class Prober {
   std::optional<std::size_t> session_way_;  // where IKE_AUTH is tried or was done
   std::optional<ike::Established> established_;
   std::optional<ike::Closed> closed_;
-  bool child_ = false, child_failed_ = false;
+  bool child_ = false, child_failed_ = false, finishing_ = false;
   std::optional<std::uint64_t> headend_clock_;
   int sink_ = -1;  // the other end of what stands for a TUN
 };

@@ -104,6 +104,7 @@ Json to_json(const WayFacts& way) {
     if (way.burst.octets_per_second) json["burst"]["octets_per_second"] = std::round(*way.burst.octets_per_second);
   }
   if (way.after_hole.sent != 0) json["after_hole"] = to_json(way.after_hole);
+  if (way.after_jump.sent != 0) json["after_jump"] = to_json(way.after_jump);
   if (way.idle_survived)
     json["idle_survived_s"] = std::chrono::duration_cast<std::chrono::seconds>(*way.idle_survived).count();
   if (way.idle_died) json["idle_died_s"] = std::chrono::duration_cast<std::chrono::seconds>(*way.idle_died).count();

@@ -138,7 +138,7 @@ END
   wait_for 10 "the portal" on router sh -c 'ss -Hltn sport = :8080 | grep -q .'
   on router nft 'add table ip sbportal; add chain ip sbportal pre { type nat hook prerouting priority dstnat; }
     add rule ip sbportal pre iifname in0 meta l4proto tcp redirect to :8080
-    add chain ip sbportal fwd { type filter hook forward priority 0; policy drop; }'
+    add chain ip sbportal through { type filter hook forward priority 0; policy drop; }'
 }
 
 # inject FAULT; mend FAULT.
@@ -156,7 +156,7 @@ inject() {
     ctcp-rst) box --profile block-rst:tcp/10000 ;;
     tls-blocked) box --profile block:tcp/443 ;;
     tcp-blocked) box --profile block:tcp ;;
-    nat) box --profile nat=192.0.2.77 ;;
+    nat) route headend 192.0.2.77/32 via 192.0.2.254; box --profile nat=192.0.2.77 ;;
     proxy) box --profile proxy:tcp --impair delay=10ms ;;
     inspect) classic_profile; box --profile inspect:tcp/10000 ;;
     conntrack) classic_profile; box --profile conntrack:tcp/10000 ;;
@@ -197,6 +197,7 @@ inject() {
 mend() {
   case $1 in
     portal) stop portal; on router nft delete table ip sbportal ;;
+    nat) on headend ip route del 192.0.2.77/32 ;;
     no-route) route client default via 198.51.100.1 ;;
     headend-down) headend_start headend "$HEADEND_DIR" ;;
     beside-client) ping_ok client 10.20.0.2 || fail "the client beside the doctor has no tunnel any more"; stop client ;;

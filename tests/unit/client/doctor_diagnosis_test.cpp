@@ -37,6 +37,7 @@ WayFacts good_way(WayKind kind, const IpAddress& headend, const IpAddress& here)
   if (kind != WayKind::esp) way.ike = IkeAnswer::answered;
   if (kind == WayKind::udp_500) return way;
   way.probed = true;
+  way.answered = 210;
   way.there = way.back = {200, 200};
   way.rtt = milliseconds{21};
   way.seen = Seen{way.local, way.remote, {}};
@@ -60,7 +61,7 @@ WayFacts good_way(WayKind kind, const IpAddress& headend, const IpAddress& here)
     way.mtu.large_back = {6, 6};
   }
   if (kind == WayKind::ctcp_classic) {
-    way.after_hole = {40, 40};
+    way.after_hole = way.after_jump = {30, 30};
   } else {
     way.burst = {{160, 160}, 1200, 900'000.0};
   }
@@ -178,6 +179,9 @@ TEST_CASE("a classic flow that dies at a hole means a device that tracks streams
   way(facts, WayKind::ctcp_classic).after_hole = {40, 0};
   way(facts, WayKind::ctcp_classic).unanswered_at_end = 190;
   CHECK(said(facts) == Ids{"clean", "stream-tracking"});
+  way(facts, WayKind::ctcp_classic).after_hole = {30, 30};
+  way(facts, WayKind::ctcp_classic).after_jump = {30, 0};  // it tracks windows rather than holes
+  CHECK(said(facts) == Ids{"clean", "stream-tracking"});
   facts.classic_configured = true;
   CHECK(bad(facts) == Ids{"stream-tracking"});
   CHECK(diagnose(facts).front().remedy.find("switchback-firewall") != std::string::npos);
@@ -239,10 +243,11 @@ TEST_CASE("what IKE_AUTH says is explained", "[doctor]") {
     facts.headend_clock.reset();
     for (auto& one : facts.ways) {
       one.probed = false;
+      one.answered = 0;
       one.there = one.back = {};
       one.mtu = {};
       one.burst = {};
-      one.after_hole = {};
+      one.after_hole = one.after_jump = {};
     }
     return facts;
   };
