@@ -39,9 +39,9 @@ paths_prepare
 headend_start headend "$HEADEND_DIR"
 row device cell seed 'began on' 'ended on' delivered 'longest silence' p50 p99
 
-# What a cell must reach. Short queues drop what comes behind a hole: the worst cell of the matrix delivers a little less
+# What a cell must reach. Short queues drop what comes behind a hole: the worst cells of the matrix deliver less
 # than the loss alone would; a path that is being left loses what is sent until it is noticed.
-readonly LEAST_SHARE=85 MOST_SILENCE_MS=2000
+readonly LEAST_SHARE=75 MOST_SILENCE_MS=2000
 silences=() broken=()
 
 # cell DEVICE KIND SEED: one run. A cell that falls short is kept with its logs, and the others go on.

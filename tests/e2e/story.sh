@@ -29,7 +29,7 @@ use_switchback
 
 # holds NAME JQ-CONDITION WHAT
 holds() {
-  jq -e "select(.name == \"$1\") | $2" "$WORK/runs.jsonl" > /dev/null ||
+  jq -es "map(select(.name == \"$1\"))[0] | $2" "$WORK/runs.jsonl" > /dev/null ||
     fail "$1: $3; it is $(jq -c "select(.name == \"$1\") | {share, gap_ms, died_s, transport, inner}" "$WORK/runs.jsonl")"
 }
 holds classic '.died_s != null and .inner == "dead"' "it should be dead"

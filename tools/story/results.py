@@ -1,18 +1,16 @@
 #!/usr/bin/env python3
 """The result of one run of the story as a line of JSON, from its files, and the runs as a table or a plot.
 
-    results.py run NAME TITLE CLIENT_FILE SERVER_FILE STATUS_JSON INNER_TCP
+    results.py run NAME TITLE CLIENT_FILE SERVER_FILE STATUS_JSON MOVES_FILE INNER_TCP
     results.py table RUNS_FILE
     results.py plot RUNS_FILE SVG_FILE
 
-`run` prints the line; STATUS_JSON is the client's status at the end, INNER_TCP what became of the inner connection.
+`run` prints the line; STATUS_JSON is the client's status at the end, MOVES_FILE is live.py's, INNER_TCP what became of the inner connection.
 `table` prints tab-separated cells with headings. `plot` draws the packets delivered over time, one panel for each run.
 """
 
 import json
 import sys
-import time
-from datetime import datetime
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -35,20 +33,15 @@ def bins(direction, start, end):
     return arrived, sent
 
 
-def moves_of(status, start):
-    """(seconds since the start, transport moved to, transport left, why) of each move while the stream ran."""
-    found = []
-    behind = time.time() - time.monotonic()
-    for event in status.get("events", []):
-        if event.get("kind") != "moved" or not event.get("from"):
-            continue
-        at = datetime.fromisoformat(event["at"].replace("Z", "+00:00")).timestamp() - behind - start
-        if at > 0:
-            found.append({"at": round(at, 2), "text": event.get("text", "")})
-    return found
+def moves_of(path, start):
+    """Each move while the stream ran, from the file that live.py writes: seconds since the start, and the client's words."""
+    if not Path(path).exists():
+        return []
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return [{"at": round(max(0.0, float(at) - start), 1), "text": text} for at, text in (line.split(" ", 1) for line in lines)]
 
 
-def run(name, title, client_file, server_file, status_file, inner):
+def run(name, title, client_file, server_file, status_file, moves_file, inner):
     result = {"name": name, "title": title, "inner": inner}
     result.update(figures.figures(client_file, server_file))
     out, back = figures.directions(client_file, server_file)
@@ -59,7 +52,7 @@ def run(name, title, client_file, server_file, status_file, inner):
     except ValueError:
         status = {}
     result["transport"] = status.get("transport", "-")
-    result["moves"] = moves_of(status, start)
+    result["moves"] = moves_of(moves_file, start)
     result["out"], result["sent"] = bins(out, start, end)
     result["back"] = bins(back, start, end)[0]
     print(json.dumps(result))
@@ -145,7 +138,7 @@ def plot(path, svg):
 
 
 def main(arguments):
-    commands = {"run": (run, 6), "table": (table, 1), "plot": (plot, 2)}
+    commands = {"run": (run, 7), "table": (table, 1), "plot": (plot, 2)}
     command, count = commands.get(arguments[0] if arguments else "", (None, 0))
     if command is None or len(arguments) != count + 1:
         print(__doc__, file=sys.stderr)
