@@ -108,8 +108,10 @@ struct WayFacts {
   bool rebound_after_idle = false;
 
   [[nodiscard]] bool works() const noexcept { return probed && answered > 0; }
-  /// IKE came through, as far as that was tried.
-  [[nodiscard]] bool reaches() const noexcept { return works() || ike == IkeAnswer::answered; }
+  /// IKE came through, as far as that was tried, whatever was said.
+  [[nodiscard]] bool reaches() const noexcept {
+    return works() || ike == IkeAnswer::answered || ike == IkeAnswer::refused;
+  }
 };
 
 /// How IKE_AUTH ended.

@@ -32,7 +32,8 @@ readonly FAULTS=(
   "udp-throttled|udp-throttled|loss|throttle=1M:udp"
   "loss-out|loss||loss=4% outwards"
   "loss-in|loss||loss=4% inwards"
-  "wrong-headend|headend-untrusted||profile of another headend"
+  "wrong-headend|user-refused||profile of another headend"
+  "impostor|headend-untrusted||what answers has another identity than the profile names"
   "revoked|user-refused||the user is removed"
   "no-proposal|no-proposal||profile asks for what the headend lacks"
   "clock|clock||this host's clock is five years ahead"
@@ -174,6 +175,10 @@ inject() {
       HEADEND_DIR=$before
       profile=$WORK/other.toml
       ;;
+    impostor)
+      variant impostor '/^\[headend\]/,/^\[auth/ s/^identity = .*/identity = "vpn.other.example"/'
+      grep -q other.example "$profile" || fail "the profile has no line for the headend's identity"
+      ;;
     revoked)
       user_add headend "$HEADEND_DIR" mallory "$WORK/mallory.toml"
       on headend "$SB_HEADEND" user remove mallory --dir "$HEADEND_DIR" > "$WORK/remove.log" 2>&1
@@ -181,8 +186,12 @@ inject() {
       profile=$WORK/mallory.toml
       ;;
     no-proposal)
+      cp "$HEADEND_DIR/headend.toml" "$WORK/headend.toml"
+      sed -E 's/^# ike = .*/ike = ["aes256gcm16-prfsha384-ecp384"]/' -i "$HEADEND_DIR/headend.toml"
+      stop headend
+      headend_start headend "$HEADEND_DIR"
       variant proposal 's/^#? *ike *=.*//; s/^\[crypto\]//'
-      printf '[crypto]\nike = ["aes128gcm16-prfsha256-modp2048"]\n' >> "$profile"
+      printf '[crypto]\nike = ["aes128gcm16-prfsha256-x25519"]\n' >> "$profile"
       ;;
     clock) shifted_clock; environment=(env "LD_PRELOAD=$WORK/shift.so") ;;
     portal) portal_start ;;
@@ -199,6 +208,7 @@ mend() {
     portal) stop portal; on router nft delete table ip sbportal ;;
     nat) on headend ip route del 192.0.2.77/32 ;;
     no-route) route client default via 198.51.100.1 ;;
+    no-proposal) cp "$WORK/headend.toml" "$HEADEND_DIR/headend.toml"; stop headend; headend_start headend "$HEADEND_DIR" ;;
     headend-down) headend_start headend "$HEADEND_DIR" ;;
     beside-client) ping_ok client 10.20.0.2 || fail "the client beside the doctor has no tunnel any more"; stop client ;;
   esac

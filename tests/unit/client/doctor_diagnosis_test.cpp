@@ -257,6 +257,11 @@ TEST_CASE("what IKE_AUTH says is explained", "[doctor]") {
   CHECK(bad(with(AuthResult::not_trusted, "unknown issuer")) == Ids{"headend-untrusted"});
   CHECK(bad(with(AuthResult::not_trusted, "its certificate has expired")) == Ids{"headend-certificate-expired"});
 
+  auto nothing_in_common = with(AuthResult::no_proposal, "");
+  for (auto& one : nothing_in_common.ways) one.ike = IkeAnswer::refused;
+  nothing_in_common.tls_web.tried = nothing_in_common.tls_web.tls = true;
+  CHECK(bad(nothing_in_common) == Ids{"no-proposal"});
+
   auto facts = with(AuthResult::refused_us, "");
   facts.own_not_after = facts.clock - hours{48};
   CHECK(bad(facts) == Ids{"certificate-expired"});
