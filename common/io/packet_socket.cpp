@@ -4,12 +4,16 @@
 #include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <net/if.h>
+#include <net/if_arp.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <system_error>
 
 #include "common/packet/checksum.h"
@@ -79,6 +83,22 @@ ChecksumSum pseudo_header(const IpAddress& source, const IpAddress& destination,
 }  // namespace
 
 // ---------------------------------------------------------------- receiving
+
+unsigned largest_link_mtu() noexcept {
+  const UniqueFd fd{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  auto* const all = ::if_nameindex();
+  if (!fd || all == nullptr) return 0;
+  unsigned largest = 0;
+  for (const auto* one = all; one->if_index != 0; ++one) {
+    ifreq request{};
+    std::strncpy(request.ifr_name, one->if_name, IFNAMSIZ - 1);
+    if (::ioctl(fd.get(), SIOCGIFHWADDR, &request) != 0 || request.ifr_hwaddr.sa_family != ARPHRD_ETHER) continue;
+    if (::ioctl(fd.get(), SIOCGIFMTU, &request) == 0)
+      largest = std::max(largest, static_cast<unsigned>(request.ifr_mtu));
+  }
+  ::if_freenameindex(all);
+  return largest;
+}
 
 Result<TcpTap> TcpTap::open(IpFamily family, std::size_t socket_buffer) {
   // Protocol 0 receives nothing until bind(), when the filter stands.

@@ -16,6 +16,9 @@
 
 namespace switchback::io {
 
+/// MTU of the largest Ethernet link of this host, 0 without any: what a TCP of its own may be ready to receive.
+[[nodiscard]] unsigned largest_link_mtu() noexcept;
+
 /// What was received: one segment, or several of one flow that the kernel has joined.
 struct ReceivedTcp {
   IpAddress source, destination;

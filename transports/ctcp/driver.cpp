@@ -41,6 +41,10 @@ std::size_t mss_of(unsigned mtu, bool v6) noexcept {
   return std::clamp<std::size_t>(mtu > headers ? mtu - headers : 0, kDefaultMss, kMaximumMss);
 }
 
+std::uint16_t offered_mss(unsigned mtu, bool v6) noexcept {
+  return static_cast<std::uint16_t>(mss_of(std::max(mtu, 1500U), v6));
+}
+
 Duration stuck_after(const TcpEngine& engine) noexcept {
   return std::max(kStuckFloor, engine.sender()->srtt() * kStuckRoundTrips);
 }
@@ -106,15 +110,17 @@ Result<void, UserError> Driver::open_tap(IpFamily family) {
 
 Result<void, UserError> Driver::open_listeners(std::span<const Endpoint> local) {
   std::vector<Guard> opened;
+  const auto mtu = io::largest_link_mtu();
   for (const auto& endpoint : local) {
     auto guard = io::open_guarded(endpoint, config_.reuse_port);
     if (!guard) return fail(explain("cannot open TCP " + endpoint.to_string() + " for cTCP", guard.error()));
     Secret key{32};
     random_.secret_fill(key.span());
-    // The MSS that is offered is Ethernet's; what we send is bounded by the route of each connection.
+    // The MSS that is offered is that of our links, since strangers' routes are not looked up; what we send is bounded
+    // by the route of each connection.
     auto second = key.clone();
-    opened.push_back({*std::move(guard), std::make_unique<SynCookies>(std::move(key), std::uint16_t{1460}),
-                      std::make_unique<SynCookies>(std::move(second), std::uint16_t{1440})});
+    opened.push_back({*std::move(guard), std::make_unique<SynCookies>(std::move(key), offered_mss(mtu, false)),
+                      std::make_unique<SynCookies>(std::move(second), offered_mss(mtu, true))});
   }
   guards_ = std::move(opened);
   return {};

@@ -9,7 +9,7 @@ namespace switchback::transports::ctcp {
 namespace {
 
 // The MSS of a peer is rounded down to one of these: Ethernet, its tunnels, IPv6's minimum, and the default.
-constexpr std::array<std::uint16_t, 8> kMssTable{536, 1220, 1300, 1360, 1400, 1440, 1460, 8900};
+constexpr std::array<std::uint16_t, 8> kMssTable{536, 1220, 1360, 1400, 1440, 1460, 8940, 8960};
 
 std::uint8_t mss_index(std::uint16_t mss) noexcept {
   std::uint8_t index = 0;
