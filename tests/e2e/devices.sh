@@ -47,7 +47,7 @@ silences=() broken=()
 # cell DEVICE KIND SEED: one run. A cell that falls short is kept with its logs, and the others go on.
 cell() {
   local device=$1 kind=$2 seed=$3 options=(--transport ctcp --ctcp-mode resilient) began ended why=''
-  [[ $kind == auto ]] && options=(--order ctcp,udp,esp,tls,tcp --ctcp-mode classic)
+  [[ $kind == auto ]] && options=(--order "ctcp,udp,esp,tls,tcp" --ctcp-mode classic)
   rm -f "$WORK"/box.* "$WORK"/run-*
   forget_networks
   device_start "$device" "$loss" "$seed"
