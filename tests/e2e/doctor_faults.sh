@@ -13,6 +13,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib_paths.sh"
 # name | what the doctor has to say (ids; several: any) | ids that may come with it | where the fault is
 readonly FAULTS=(
   "clean|clean||kernel router"
+  "clean-both|clean||kernel router, both families"
   "clean-box|clean||middlebox that forwards, 20 ms"
   "udp-4500-blocked|blocked-silent||block:udp/4500"
   "udp-blocked|blocked-silent||block:udp"
@@ -149,6 +150,7 @@ inject() {
   environment=()
   case $1 in
     clean) ;;
+    clean-both) profile=$WORK/alice.toml ;;
     clean-box) box --impair delay=20ms ;;
     udp-4500-blocked) box --profile block:udp/4500 ;;
     udp-blocked) box --profile block:udp ;;
