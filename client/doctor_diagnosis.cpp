@@ -593,7 +593,7 @@ class Doctor {
                           ": it ends the connection and makes another one to the headend.";
       const bool classic_hurt =
           facts_.classic_configured && std::any_of(facts_.ways.begin(), facts_.ways.end(), [](const WayFacts& way) {
-            return way.kind == WayKind::ctcp_classic && way.offered && !way.works();
+            return way.kind == WayKind::ctcp_classic && way.offered && (!way.works() || no_more(way.after_hole));
           });
       finding->severity = classic_hurt ? Severity::problem : Severity::note;
       finding->remedy = classic_hurt
@@ -625,7 +625,13 @@ class Doctor {
   void tracking() {
     Ways died;
     for (const auto& way : facts_.ways) {
-      if (way.kind != WayKind::ctcp_classic || !way.works() || proxied(way)) continue;
+      if (way.kind != WayKind::ctcp_classic || !way.works()) continue;
+      // What a proxy or an injector does to the resilient flow beside it explains this one as well.
+      const auto beside = where([&](const WayFacts& other) {
+        return other.kind == WayKind::ctcp_resilient && other.remote == way.remote &&
+               (proxied(other) || (other.resets > 0 && way.closed.find("reset") != std::string::npos));
+      });
+      if (proxied(way) || !beside.empty()) continue;
       const bool ended = !way.closed.empty() && !way.closed.starts_with("IKE");
       if (no_more(way.after_hole) || no_more(way.after_jump) || ended) died.push_back(&way);
     }

@@ -163,6 +163,10 @@ TEST_CASE("a TCP proxy shows in options, cuts and round trips", "[doctor]") {
   auto facts = good();
   way(facts, WayKind::ctcp_resilient).seen->tcp->engine = false;
   CHECK(said(facts) == Ids{"clean", "tcp-proxy"});
+  way(facts, WayKind::ctcp_classic).after_hole = {30, 0};  // which explains that
+  CHECK(said(facts) == Ids{"clean", "tcp-proxy"});
+  facts.classic_configured = true;
+  CHECK(bad(facts) == Ids{"tcp-proxy"});
   facts = good();
   way(facts, WayKind::tcp).seen->tcp->window_scale = 7;
   CHECK(said(facts) == Ids{"clean", "tcp-proxy"});
@@ -190,7 +194,8 @@ TEST_CASE("a classic flow that dies at a hole means a device that tracks streams
 TEST_CASE("RSTs on a connection that the headend goes on answering are injected", "[doctor]") {
   auto facts = good();
   way(facts, WayKind::ctcp_resilient).resets = 1;
-  CHECK(bad(facts) == Ids{"rst-injection"});
+  way(facts, WayKind::ctcp_classic).closed = "connection reset";
+  CHECK(said(facts) == Ids{"rst-injection"});
   facts = good();
   way(facts, WayKind::tls).closed = "connection reset by peer";
   way(facts, WayKind::tls).unanswered_at_end = 100;
