@@ -119,7 +119,7 @@ class Packet {
 
   PacketKind kind = PacketKind::inner;
   bool dont_fragment = false;  // a path MTU probe: lost rather than cut where it does not fit
-  AddressPair path;  // outer addresses: where it came from, or goes; empty for inner packets
+  AddressPair path;            // outer addresses: where it came from, or goes; empty for inner packets
 
  private:
   friend class PacketPool;
