@@ -230,7 +230,8 @@ void read_all(toml::Document& file, Config& config) {
       config);
   read_crypto(file.section("crypto", {"ike", "esp"}), config);
   read_limits(file.section("limits", {"sessions", "sessions_per_user", "half_open", "half_open_per_address",
-                                      "cookie_threshold", "new_sessions_per_second", "new_sessions_burst"}),
+                                      "connections_per_address", "cookie_threshold", "new_sessions_per_second",
+                                      "new_sessions_burst"}),
               config);
   read_timers(file.section("timers", {"liveness", "ike_rekey", "child_rekey"}), config);
   read_control(file.section("control", {"socket"}), config);
