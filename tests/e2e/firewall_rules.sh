@@ -119,6 +119,9 @@ load() {
     END { n = 0; for (s in slots) n++; printf "%d %.1f\n", n * 100 / seconds, last }' "$WORK/ping-$port.log")
 }
 
+# Segments of an earlier trial's connection, of which conntrack has just been told to forget everything, may still come.
+readonly STRAGGLERS=20
+
 # A connection has died where the client finds that nothing comes through any more: it then opens another, over which the
 # session goes on, until that dies.
 # trial NAME lives|dies|shown: connects on classic cTCP, and looks how long traffic flows; `shown` is without loss, and without a verdict.
@@ -139,7 +142,7 @@ trial() {
   step "$name: $deaths connections died; answers in $LIVED % of the second half, the last after $LAST s; the router dropped $dropped segments as invalid"
   row "$name" "$deaths" "$dropped" "$LIVED %"
   case $wanted in
-    lives) (( deaths == 0 && dropped == 0 && LIVED >= 90 )) || fail "$name: classic cTCP died although it is exempt" ;;
+    lives) (( deaths == 0 && dropped <= STRAGGLERS && LIVED >= 90 )) || fail "$name: classic cTCP died although it is exempt" ;;
     dies) (( deaths > 0 && dropped > 500 )) || return 1 ;;
   esac
 }
