@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# Devices that follow TCP streams, with loss: resilient cTCP lives behind each; and a client that begins on classic cTCP
-# notices that it dies, moves, and no inner connection is lost. Devices are those of switchback-middlebox, and the
-# kernel's own: strict connection tracking, SYNPROXY, and haproxy by TPROXY.
+# Devices that follow TCP streams, with loss: resilient cTCP lives behind each, as the other transports do; and a client
+# that begins on classic cTCP notices that it dies, moves, and no inner connection is lost. Devices are those of
+# switchback-middlebox, and the kernel's own: strict connection tracking, SYNPROXY, and haproxy by TPROXY.
 #
 #   client eth0 198.51.100.2 ─── in0 router out0 192.0.2.254 ─── 192.0.2.1 eth0 headend lan0 ─── 10.20.0.2 eth0 server
 #        lines, datagrams           loss, device                                              lines, datagrams
 #
 # usage: devices.sh [--seconds N | --minutes N] [--loss PERCENT] [--seeds N] [--rate N] [--octets N]
-#                   [--cells resilient|auto|both] [DEVICE…]
-#   4 s in each cell, 3 % each way, one seed, 100 datagrams of 200 octets per second each way, both cells, all devices
-# A campaign: devices.sh --minutes 10 --cells resilient --rate 300 --octets 1000; devices.sh --seconds 8 --seeds 10 --cells auto
+#                   [--cells CELL,…] [DEVICE…]
+#   4 s in each cell, 3 % each way, one seed, 100 datagrams of 200 octets per second each way, all devices
+#   cells: resilient (cTCP), auto (begins on classic), udp, esp, tls, tcp; without the option the first two
+# Campaigns: devices.sh --minutes 10 --cells resilient --rate 300 --octets 1000; devices.sh --seconds 8 --seeds 10 --cells auto;
+#            devices.sh --seconds 20 --loss 1 --cells udp,esp,resilient,tls,tcp
 # shellcheck source=tests/e2e/devices_lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/devices_lib.sh"
 
-seconds=4 loss=3 seeds=1 rate=100 octets=200 cells=both devices=()
+seconds=4 loss=3 seeds=1 rate=100 octets=200 cells=resilient,auto devices=()
 while (( $# )); do
   case $1 in
     --seconds) seconds=$2; shift ;;
@@ -27,6 +29,10 @@ while (( $# )); do
     *) devices+=("$1") ;;
   esac
   shift
+done
+IFS=, read -r -a kinds <<< "$cells"
+for kind in "${kinds[@]}"; do
+  [[ $kind == @(resilient|auto|udp|esp|tls|tcp) ]] || { printf 'devices.sh: no cell %s\n' "$kind" >&2; exit 2; }
 done
 (( ${#devices[@]} )) || devices=(inspect ips ips-hold normalizer proxy conntrack kernel-conntrack kernel-synproxy kernel-haproxy)
 
@@ -46,8 +52,17 @@ silences=() broken=()
 
 # cell DEVICE KIND SEED: one run. A cell that falls short is kept with its logs, and the others go on.
 cell() {
-  local device=$1 kind=$2 seed=$3 options=(--transport ctcp --ctcp-mode resilient) began ended why=''
-  [[ $kind == auto ]] && options=(--order "ctcp,udp,esp,tls,tcp" --ctcp-mode classic)
+  local device=$1 kind=$2 seed=$3 options began ended why=''
+  DEVICE_PORT=10000
+  case $kind in
+    resilient) options=(--transport ctcp --ctcp-mode resilient) ;;
+    auto) options=(--order "ctcp,udp,esp,tls,tcp" --ctcp-mode classic) ;;
+    *) options=(--transport "$kind") ;;
+  esac
+  case $kind in
+    tls) DEVICE_PORT=443 ;;
+    tcp) DEVICE_PORT=4500 ;;
+  esac
   rm -f "$WORK"/box.* "$WORK"/run-*
   forget_networks
   device_start "$device" "$loss" "$seed"
@@ -65,8 +80,10 @@ cell() {
   ! log_has lines-server '^broken' || why="the inner connection broke: $(grep -m 1 '^broken' "$WORK/lines-server.log")"
   [[ $why ]] || lines_stop lines
   [[ $(figure died_s) == - ]] || why="died after $(figure died_s) s"
-  (( $(figure gap_ms) <= MOST_SILENCE_MS )) || why="silent for $(figure gap_ms) ms"
-  (( $(figure 'share | floor') >= LEAST_SHARE )) || why="only $(figure share) % delivered"
+  if [[ $kind == @(resilient|auto) ]]; then  # the others' figures are those of UDP and of the kernel's TCP
+    (( $(figure gap_ms) <= MOST_SILENCE_MS )) || why="silent for $(figure gap_ms) ms"
+    (( $(figure 'share | floor') >= LEAST_SHARE )) || why="only $(figure share) % delivered"
+  fi
   ! log_has client '^reconnecting' || why="the session was lost: $(grep -m 1 '^reconnecting' "$WORK/client.log")"
   row "$device" "$kind" "$seed" "$began" "$ended" "$(figure share) %" "$(figure gap_ms) ms" "$(figure p50_ms) ms" "$(figure p99_ms) ms"
   step "$device, $kind, seed $seed: $began to $ended, $(figure share) % delivered, longest silence $(figure gap_ms) ms${why:+: FALLS SHORT: $why}"
@@ -85,8 +102,7 @@ cell() {
 
 for device in "${devices[@]}"; do
   for (( seed = 1; seed <= seeds; seed++ )); do
-    [[ $cells == auto ]] || cell "$device" resilient "$seed"
-    [[ $cells == resilient ]] || cell "$device" auto "$seed"
+    for kind in "${kinds[@]}"; do cell "$device" "$kind" "$seed"; done
   done
 done
 show_table

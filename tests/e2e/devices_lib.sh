@@ -9,7 +9,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib_paths.sh"
 
 readonly STORY=$E2E_SOURCE/tools/story
-readonly CTCP_PORT=10000
+# The TCP port of the headend whose flows the device looks at.
+DEVICE_PORT=10000
 
 # find_middlebox: SB_MIDDLEBOX, or the script is skipped.
 find_middlebox() {
@@ -32,7 +33,7 @@ loss_at_router() {
 }
 
 # device_start NAME LOSS SEED [OPTION…]: what stands between client and headend. NAME is a profile of
-# switchback-middlebox for TCP port 10000, whose decisions go to $WORK/box.jsonl, or kernel-conntrack, kernel-synproxy,
+# switchback-middlebox for TCP port $DEVICE_PORT, whose decisions go to $WORK/box.jsonl, or kernel-conntrack, kernel-synproxy,
 # kernel-haproxy, none. LOSS is in per cent, each way, before the device.
 device_start() {
   local name=$1 loss=$2 seed=$3
@@ -48,7 +49,7 @@ device_start() {
       on router sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
       : > "$WORK/box.log"
       local options=(--inner in0 --outer out0 --impair "loss=$loss%" --seed "$seed" --log "$WORK/box.jsonl")
-      [[ $name == none ]] || options+=(--profile "$name:tcp/$CTCP_PORT")
+      [[ $name == none ]] || options+=(--profile "$name:tcp/$DEVICE_PORT")
       spawn box router "$SB_MIDDLEBOX" "${options[@]}" "$@"
       wait_log 10 box '^ready'
       ;;
@@ -59,20 +60,20 @@ device_start() {
 device_conntrack() {
   on router sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0 net.netfilter.nf_conntrack_tcp_be_liberal=0
   on router nft "add table inet sbdevice; add chain inet sbdevice forward { type filter hook forward priority 0; }
-    add rule inet sbdevice forward tcp dport $CTCP_PORT ct state invalid counter drop
-    add rule inet sbdevice forward tcp sport $CTCP_PORT ct state invalid counter drop
-    add rule inet sbdevice forward tcp dport $CTCP_PORT ct state new tcp flags & (syn | ack) != syn counter drop"
+    add rule inet sbdevice forward tcp dport $DEVICE_PORT ct state invalid counter drop
+    add rule inet sbdevice forward tcp sport $DEVICE_PORT ct state invalid counter drop
+    add rule inet sbdevice forward tcp dport $DEVICE_PORT ct state new tcp flags & (syn | ack) != syn counter drop"
 }
 
 device_synproxy() {
   on router sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0 net.netfilter.nf_conntrack_tcp_be_liberal=0 net.ipv4.tcp_syncookies=1
   on router nft "add table inet sbdevice
     add chain inet sbdevice pre { type filter hook prerouting priority -300; }
-    add rule inet sbdevice pre tcp dport $CTCP_PORT tcp flags & (fin | syn | rst | ack) == syn notrack
+    add rule inet sbdevice pre tcp dport $DEVICE_PORT tcp flags & (fin | syn | rst | ack) == syn notrack
     add chain inet sbdevice forward { type filter hook forward priority 0; }
-    add rule inet sbdevice forward tcp dport $CTCP_PORT ct state invalid,untracked counter synproxy mss 1460 wscale 7 timestamp sack-perm
-    add rule inet sbdevice forward tcp dport $CTCP_PORT ct state invalid counter drop
-    add rule inet sbdevice forward tcp sport $CTCP_PORT ct state invalid counter drop" || skip "this kernel has no SYNPROXY"
+    add rule inet sbdevice forward tcp dport $DEVICE_PORT ct state invalid,untracked counter synproxy mss 1460 wscale 7 timestamp sack-perm
+    add rule inet sbdevice forward tcp dport $DEVICE_PORT ct state invalid counter drop
+    add rule inet sbdevice forward tcp sport $DEVICE_PORT ct state invalid counter drop" || skip "this kernel has no SYNPROXY"
 }
 
 # A proxy that nobody was asked about: both ends of its connections are the kernel's TCP.
@@ -90,12 +91,12 @@ frontend in
   bind 0.0.0.0:10001 transparent
   default_backend out
 backend out
-  server headend ${OUTER_ADDRESS[4]}:$CTCP_PORT
+  server headend ${OUTER_ADDRESS[4]}:$DEVICE_PORT
 END
   on router ip rule add fwmark 1 lookup 100
   on router ip route add local default dev lo table 100
   on router nft "add table ip sbdevice; add chain ip sbdevice pre { type filter hook prerouting priority -150; }
-    add rule ip sbdevice pre iifname in0 tcp dport $CTCP_PORT counter tproxy to :10001 meta mark set 1 accept" || skip "this kernel has no TPROXY"
+    add rule ip sbdevice pre iifname in0 tcp dport $DEVICE_PORT counter tproxy to :10001 meta mark set 1 accept" || skip "this kernel has no TPROXY"
   spawn haproxy router haproxy -f "$WORK/haproxy.cfg" -db
   wait_for 5 "haproxy to listen" haproxy_listens
 }

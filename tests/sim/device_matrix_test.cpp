@@ -1,5 +1,7 @@
 // Classic and resilient cTCP through every device of switchback-middlebox, at four loss rates, in virtual time. The
-// outcome is a snapshot: tests/sim/snapshots/device_matrix.txt. SB_UPDATE_SNAPSHOTS=1 writes it anew.
+// outcome is a snapshot: tests/sim/snapshots/device_matrix.txt. SB_UPDATE_SNAPSHOTS=1 writes it anew. Two tests are run
+// by hand, for figures: "[.hour]" (an hour in each cell) and "[.deaths]" (how long classic cTCP lives, ten seeds).
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdio>
 #include <cstdlib>
@@ -28,14 +30,15 @@ std::unique_ptr<MiddleboxDevice> device_of(const middlebox::DeviceProfile& profi
 struct Cell {
   std::string text;
   bool alive = false;
-  double least = 0;  // delivered share, of the worse direction
+  Duration lived{};            // until nothing came in one direction any more
+  Duration longest_silence{};  // of the worse direction; resilient only
 };
 
-Cell resilient(const middlebox::DeviceProfile& profile, double loss, std::uint64_t seed) {
+Cell resilient(const middlebox::DeviceProfile& profile, double loss, std::uint64_t seed, Duration time = kTime) {
   CtcpSim sim{seed, {.loss = loss}, device_of(profile, seed)};
-  sim.run(kTime);
+  sim.run(time);
   Cell cell;
-  cell.least = std::min(sim.share_at_headend(), sim.share_at_client());
+  cell.longest_silence = std::max(sim.headend.longest_silence, sim.client.longest_silence);
   const auto end = sim.clock.now() - seconds{4};
   cell.alive = sim.headend.last_delivery > end && sim.client.last_delivery > end;
   std::uint64_t sent = 0, resent = 0;
@@ -58,15 +61,14 @@ Cell classic(const middlebox::DeviceProfile& profile, double loss, std::uint64_t
   const auto start = sim.clock.now();
   sim.run(kTime);
   Cell cell;
-  cell.least = std::min(sim.share_at_headend(), sim.share_at_client());
   const auto last = std::min(sim.headend.last_delivery, sim.client.last_delivery);
+  cell.lived = std::max(last - start, Duration{});
   cell.alive = last > start + kTime - seconds{2};
   char text[160];
   if (cell.alive) {
     std::snprintf(text, sizeof text, "lives %3.0f/%3.0f", sim.share_at_headend() * 100, sim.share_at_client() * 100);
   } else {
-    const auto after = last == Instant{} ? 0.0 : std::chrono::duration<double>(last - start).count();
-    std::snprintf(text, sizeof text, "dead after %4.1f s", after);
+    std::snprintf(text, sizeof text, "dead after %4.1f s", std::chrono::duration<double>(cell.lived).count());
   }
   cell.text = text;
   return cell;
@@ -109,5 +111,39 @@ TEST_CASE("the first lost segment alone decides over classic cTCP", "[ctcp][sim]
     const auto* profile = middlebox::find_profile(name);
     CHECK_FALSE(classic(*profile, 0.01, 2).alive);
     CHECK(classic(*profile, 0, 2).alive == (std::string_view{name} != "proxy"));
+  }
+}
+
+// SB_DEVICE: one device alone, so that several can run side by side.
+TEST_CASE("an hour in each cell: resilient cTCP is never silent for long", "[.hour]") {
+  const char* only = std::getenv("SB_DEVICE");
+  for (const auto& profile : middlebox::device_profiles()) {
+    if (only != nullptr && profile.name != only) continue;
+    for (const double loss : kLosses) {
+      const auto cell = resilient(profile, loss, 1, std::chrono::hours{1});
+      std::printf("%-15s %3.0f %%  %s  longest silence %4.0f ms\n", std::string{profile.name}.c_str(), loss * 100,
+                  cell.text.c_str(), std::chrono::duration<double, std::milli>(cell.longest_silence).count());
+      std::fflush(stdout);
+      CHECK(cell.alive);
+      CHECK(cell.longest_silence < seconds{2});
+    }
+  }
+}
+
+TEST_CASE("how long classic cTCP lives behind each device", "[.deaths]") {
+  for (const auto& profile : middlebox::device_profiles()) {
+    for (const double loss : kLosses) {
+      std::vector<double> lived;
+      for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+        const auto cell = classic(profile, loss, seed);
+        if (!cell.alive) lived.push_back(std::chrono::duration<double>(cell.lived).count());
+      }
+      std::sort(lived.begin(), lived.end());
+      std::printf("%-15s %3.0f %%  dead in %2zu of 10", std::string{profile.name}.c_str(), loss * 100, lived.size());
+      if (!lived.empty()) {
+        std::printf(", after %.2f to %.2f s, median %.2f s", lived.front(), lived.back(), lived[lived.size() / 2]);
+      }
+      std::printf("\n");
+    }
   }
 }
