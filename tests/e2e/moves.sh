@@ -27,7 +27,6 @@ need iperf3 python3
 paths_topology
 paths_prepare
 headend_start headend "$HEADEND_DIR"
-iperf_server server
 
 # sent_octets: what the client's tunnel has taken from inner connections.
 sent_octets() { on client ip -s -j link show dev swb0 | jq '.[0].stats64.tx.bytes'; }
@@ -38,8 +37,12 @@ rate_over() {
   let_pass "$1"
   RATE=$(( ($(sent_octets) - before) * 8 / 1000 / ($(now_ms) - started) ))
 }
+# Each on a port of its own: a server does not hear of the end of a client whose tunnel is gone, and would be busy.
+load_port=5201
 load_start() {
-  spawn load client iperf3 --client 10.20.0.2 --time 3600 --forceflush --interval 1
+  iperf_server server "$(( ++load_port ))"
+  : > "$WORK/load.log"
+  spawn load client iperf3 --client 10.20.0.2 --port "$load_port" --time 3600 --forceflush --interval 1
   wait_for 5 "iperf3 to send" log_has load ' sec .*bits/sec'
 }
 
@@ -49,6 +52,7 @@ for transport in "${ring[@]}"; do
   client_start client client "$WORK/alice$family.toml" "${OPTIONS[@]}"
   load_start
   rate_over "$stay"
+  running load || fail "$transport alone: iperf3 ended: $(tail -n 2 "$WORK/load.log")"
   alone[$transport]=$RATE
   stop load
   stop client
