@@ -23,8 +23,7 @@ void Answerer::arrived(std::uint64_t sent, std::uint64_t received, Instant now) 
   if (sent < loss_out_sent_) return;
   loss_out_sent_ = sent;
   loss_out_.totals(sent, received, now);
-  const auto loss = loss_out_.ratio();
-  if (!loss || loss_out_.sent() < kMtuDoubtPackets || *loss * 100 < threshold(Signal::loss).count) return;
+  if (!doubts_mtu(loss_out_)) return;
   if (mtu_doubted_ && now - *mtu_doubted_ < kMtuDoubtEvery) return;
   mtu_doubted_ = now;
   mtu_doubt_ = true;

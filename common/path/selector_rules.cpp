@@ -507,11 +507,9 @@ void Selector::move_to(Path& path, Reason reason, Instant now) {
   close_tried(now, true);
 }
 
-/// Many packets lost where the probes, which are small, come through.
+/// Packets lost where the probes, which are small, come through.
 void Selector::doubt_mtu(Path& path, const LossMeter& loss, Instant now) {
-  if (!path.carries() || loss.sent() < kMtuDoubtPackets) return;
-  const auto ratio = loss.ratio();
-  if (!ratio || *ratio * 100 < threshold(Signal::loss).count) return;
+  if (!path.carries() || !doubts_mtu(loss)) return;
   if (path.mtu_doubted && now - *path.mtu_doubted < kMtuDoubtEvery) return;
   path.mtu_doubted = now;
   actions_.push_back(CheckMtu{path.id});

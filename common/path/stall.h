@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "common/base/time.h"
+#include "common/path/measure.h"
 
 namespace switchback::path {
 
@@ -70,9 +71,14 @@ inline constexpr std::array<Threshold, kSignals> kThresholds{{
 /// Loss is judged on no fewer packets than this within its window.
 inline constexpr std::uint64_t kLossPackets = 50;
 
-/// Of so many packets within the window of loss a share as in kThresholds makes the path MTU be checked: large packets
-/// may be swallowed where small ones pass.
-inline constexpr std::uint64_t kMtuDoubtPackets = 8;
+/// So many lost packets within the window of loss, if they are such a share of all, make the path MTU be checked: large
+/// packets may be swallowed where small ones pass. Few, since a TCP that gets nothing through sends few; and a share
+/// that most lines do not reach. A check costs one packet.
+inline constexpr std::uint64_t kMtuDoubtLost = 3;
+inline constexpr double kMtuDoubtShare = 0.25;
+[[nodiscard]] inline bool doubts_mtu(const LossMeter& loss) noexcept {
+  return loss.lost() >= kMtuDoubtLost && loss.ratio().value_or(0) >= kMtuDoubtShare;
+}
 inline constexpr Duration kMtuDoubtEvery = std::chrono::seconds{5};
 
 /// The times of the selector. Tests and labs may change them; these are what users get.
