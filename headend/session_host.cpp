@@ -436,9 +436,7 @@ void SessionHost::on(LiveSession& live, ike::ChildInstalled& event, Instant now)
   kept = {event.outbound, data_plane_.install(std::move(child))};
   live.paths.handle_inbound_sa(event.inbound, kept.counters.inbound);
   if (first) {
-    const bool inner_v6 =
-        std::any_of(live.leases.begin(), live.leases.end(), [](auto& lease) { return lease.is_v6(); });
-    live.paths.handle_started(data_path(event.path), inner_v6, now);
+    live.paths.handle_started(data_path(event.path), now);
     pump_paths(live, now);
   }
   live.esp_suite = event.suite;

@@ -14,10 +14,8 @@ using transports::kTlsTransport;
 using transports::kUdpTransport;
 
 constexpr std::size_t kMaxProven = 8;
-/// Inner packets of this size must pass wherever there is IPv6 inside (RFC 8200 §5); the outer ones are cut if need be.
-constexpr unsigned kLeastInnerV6 = 1280;
-/// RFC 791: 68, and nothing smaller is worth a session.
-constexpr unsigned kLeastInnerV4 = 68;
+/// RFC 791: 68, and nothing smaller is worth a session. That IPv6 needs 1280 (RFC 8200 §5) is the data plane's matter.
+constexpr unsigned kLeastInner = 68;
 
 /// The kernel cuts a TCP stream into what fits, so the path's MTU is no business of ours there.
 bool searches_mtu(const AddressPair& path) noexcept {
@@ -56,8 +54,8 @@ std::string_view to_string(PathUse use) noexcept {
   return "?";
 }
 
-std::uint16_t session_inner_mtu(unsigned outer, unsigned overhead, unsigned tun_mtu, bool inner_v6) noexcept {
-  const auto fits = std::max(inner_mtu_for(outer, overhead), inner_v6 ? kLeastInnerV6 : kLeastInnerV4);
+std::uint16_t session_inner_mtu(unsigned outer, unsigned overhead, unsigned tun_mtu) noexcept {
+  const auto fits = std::max(inner_mtu_for(outer, overhead), kLeastInner);
   return fits >= tun_mtu ? std::uint16_t{0} : static_cast<std::uint16_t>(fits);
 }
 
@@ -241,8 +239,7 @@ void SessionPaths::send_proof_probe(Slot& slot, Instant now) {
 
 // --- inputs ------------------------------------------------------------------------------------------------------
 
-void SessionPaths::handle_started(const AddressPair& path, bool inner_v6, Instant now) {
-  inner_v6_ = inner_v6;
+void SessionPaths::handle_started(const AddressPair& path, Instant now) {
   if (started_) {
     for (const auto& slot : slots_) actions_.emplace_back(AddPath{slot.path});
     if (used_.in_use) actions_.emplace_back(UsePaths{*used_.in_use, used_.twin});
@@ -526,7 +523,7 @@ void SessionPaths::set_mtu() {
   const auto* slot = slot_in_use();
   if (slot == nullptr || !slot->activity) return;
   const auto outer = slot->mtu_found ? slot->pmtu->mtu() : slot->link_mtu;
-  const auto inner = session_inner_mtu(outer, overhead(slot->path), rules_->tun_mtu, inner_v6_);
+  const auto inner = session_inner_mtu(outer, overhead(slot->path), rules_->tun_mtu);
   if (inner == inner_mtu_) return;
   inner_mtu_ = inner;
   actions_.emplace_back(SetInnerMtu{inner});

@@ -125,8 +125,7 @@ class SessionPaths {
 
   /// A Child SA is installed and data goes along `path`, where IKE_AUTH came from. If the session had lost all its
   /// Child SAs, its paths are made known again.
-  /// @param inner_v6  the peer has an inner IPv6 address, so that inner packets of 1280 octets must pass (RFC 8200 §5)
-  void handle_started(const AddressPair& path, bool inner_v6, Instant now);
+  void handle_started(const AddressPair& path, Instant now);
   /// The newest inbound SA, for reports. @param counters  may be null
   void handle_inbound_sa(Spi spi, std::shared_ptr<const esp::SaCounters> counters) noexcept;
   /// What AddPath has given. @param link_mtu  of the way there as the kernel knows it
@@ -216,7 +215,7 @@ class SessionPaths {
   std::optional<path::PathId> base_;  // used where no claim says otherwise: the last that is proven; else none
   Used used_;
   std::vector<IpAddress> proven_;  // the newest last
-  bool started_ = false, speaks_control_ = false, inner_v6_ = false;
+  bool started_ = false, speaks_control_ = false;
   std::uint32_t last_slot_ = 0;
   std::uint64_t first_id_;  // of probes that measure: what the client sees of them tells nothing of those that prove
   Spi inbound_spi_;
@@ -234,7 +233,6 @@ class SessionPaths {
 };
 
 /// Largest inner packet for outer packets of `outer` octets; 0: the TUN's own.
-[[nodiscard]] std::uint16_t session_inner_mtu(unsigned outer, unsigned overhead, unsigned tun_mtu,
-                                              bool inner_v6) noexcept;
+[[nodiscard]] std::uint16_t session_inner_mtu(unsigned outer, unsigned overhead, unsigned tun_mtu) noexcept;
 
 }  // namespace switchback::headend
