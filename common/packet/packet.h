@@ -21,6 +21,14 @@ inline constexpr std::size_t kSendTailroom = 48;
 /// What a datagram off a transport holds; for packets to and from the TUN it is `inner`.
 enum class PacketKind : std::uint8_t { inner, ike, esp, keepalive };
 
+/// What is to become of a packet to be sent where its outer packet is longer than the path takes. All but `fits` travel
+/// by themselves.
+enum class OuterSize : std::uint8_t {
+  fits,   // it is not, as far as is known
+  probe,  // lost rather than cut: it asks
+  cut     // it is, and what is inside must not be cut: the outer packet is
+};
+
 /// Memory of a pool that one or more packets share; counted without atomics, so it stays on the pool's thread.
 struct Slab {
   PacketPool* pool;
@@ -36,7 +44,7 @@ class Packet {
   Packet() noexcept = default;
   Packet(Packet&& other) noexcept
       : kind{other.kind},
-        dont_fragment{other.dont_fragment},
+        outer{other.outer},
         path{other.path},
         slab_{std::exchange(other.slab_, nullptr)},
         low_{other.low_},
@@ -47,7 +55,7 @@ class Packet {
     if (this == &other) return *this;
     reset();
     kind = other.kind;
-    dont_fragment = other.dont_fragment;
+    outer = other.outer;
     path = other.path;
     slab_ = std::exchange(other.slab_, nullptr);
     low_ = other.low_;
@@ -118,8 +126,8 @@ class Packet {
   void reset() noexcept;
 
   PacketKind kind = PacketKind::inner;
-  bool dont_fragment = false;  // a path MTU probe: lost rather than cut where it does not fit
-  AddressPair path;            // outer addresses: where it came from, or goes; empty for inner packets
+  OuterSize outer = OuterSize::fits;
+  AddressPair path;  // outer addresses: where it came from, or goes; empty for inner packets
 
  private:
   friend class PacketPool;

@@ -40,10 +40,12 @@ Outcome send_one(int fd, const Endpoint& local, const msghdr& message, const Add
   return Outcome::dropped;
 }
 
-Outcome send_whole(int fd, const msghdr& message, const AddressPair& path, TransportCounters& counters) {
+Outcome send_sized(int fd, const msghdr& message, const packet::Packet& packet, TransportCounters& counters) {
+  const auto family = packet.path.remote.address.family();
   for (int attempt = 0; attempt < 3; ++attempt) {
     ++counters.send_calls;
-    const auto sent = io::send_unfragmented(fd, path.remote.address.family(), message);
+    const auto sent = packet.outer == packet::OuterSize::probe ? io::send_unfragmented(fd, family, message)
+                                                               : io::send_fragmented(fd, family, message);
     if (sent) return Outcome::sent;
     if (sent.error() == std::errc::resource_unavailable_try_again) return Outcome::blocked;
     if (sent.error() == std::errc::message_size || sent.error() == std::errc::no_buffer_space) break;

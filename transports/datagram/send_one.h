@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 
+#include "common/packet/packet.h"
 #include "transports/datagram/report_queue.h"
 
 namespace switchback::transports::datagram {
@@ -19,9 +20,11 @@ enum class Outcome : std::uint8_t {
 [[nodiscard]] Outcome send_one(int fd, const Endpoint& local, const msghdr& message, const AddressPair& path,
                                TransportCounters& counters, ReportQueue& reports);
 
-/// As send_one(), but never cut on its way, and beyond what the kernel believes of the path: what asks whether a size
-/// fits. What is too long for the interface itself is `dropped`.
-[[nodiscard]] Outcome send_whole(int fd, const msghdr& message, const AddressPair& path, TransportCounters& counters);
+/// A packet of which packet::OuterSize says what becomes of it: a probe is never cut on its way and may be longer than
+/// what the kernel believes of the path; the other is cut here or on its way, which over IPv6 takes a kernel that knows
+/// the path. What is too long for the interface itself is `dropped`. Pre: not OuterSize::fits.
+[[nodiscard]] Outcome send_sized(int fd, const msghdr& message, const packet::Packet& packet,
+                                 TransportCounters& counters);
 
 /// Queued ICMP errors (and the kernel's own "too big") into hints.
 /// @param just_sent  whom an error is about that names no port: the kernel's own EMSGSIZE for IPv4 does not

@@ -1,6 +1,7 @@
 // TUN to transport.
 #include <algorithm>
 
+#include "common/packet/fragment.h"
 #include "common/packet/mss.h"
 #include "transports/dataplane/too_big.h"
 #include "transports/dataplane/worker.h"
@@ -48,7 +49,8 @@ void Worker::cut(const packet::VirtioNetHeader& header, ByteView packet, Instant
   }
   // RFC 8200 §5: no IPv6 sender goes below 1280 octets, so that the outer packet is cut instead.
   const auto limit = std::max<std::size_t>(child->inner_mtu, ip->family == IpFamily::v6 ? 1280 : 0);
-  if (child->inner_mtu != 0 && largest_piece(header, packet, *ip) > limit && forbids_fragments(packet, *ip)) {
+  const auto largest = largest_piece(header, packet, *ip);
+  if (child->inner_mtu != 0 && largest > limit && forbids_fragments(packet, *ip)) {
     answer_too_big(*child, packet, *ip, now);
     return;
   }
@@ -64,9 +66,10 @@ void Worker::cut(const packet::VirtioNetHeader& header, ByteView packet, Instant
     case packet::SegmentVerdict::malformed:
     case packet::SegmentVerdict::unsupported: ++counts_.inner_malformed; return;
   }
-  const auto count = out_.size() - first;
   // A SYN is never cut.
-  if (count == 1 && child->inner_mtu != 0) (void)packet::clamp_mss(out_[first].data(), child->inner_mtu);
+  if (out_.size() == first + 1 && child->inner_mtu != 0) (void)packet::clamp_mss(out_[first].data(), child->inner_mtu);
+  if (child->inner_mtu != 0 && largest > child->inner_mtu) narrow(first, child->inner_mtu);
+  const auto count = out_.size() - first;
   for (std::size_t i = first; i < out_.size(); ++i) {
     out_[i].path = slot->path;
     if (pcap_) pcap_->write(out_[i].data(), now);
@@ -76,6 +79,23 @@ void Worker::cut(const packet::VirtioNetHeader& header, ByteView packet, Instant
   } else {
     runs_.push_back({child, first, count});
   }
+}
+
+/// Of the packets from `first` on, those that the path does not take whole: IPv4 is cut here, and IPv6, of which only
+/// packets of up to 1280 octets come so far, is left to the transport. What there is no memory for goes as it is.
+void Worker::narrow(std::size_t first, std::size_t mtu) {
+  whole_.assign(std::make_move_iterator(out_.begin() + static_cast<std::ptrdiff_t>(first)),
+                std::make_move_iterator(out_.end()));
+  out_.resize(first);
+  for (auto& packet : whole_) {
+    if (packet.size() > mtu) {
+      const auto ip = packet::parse_ip(packet.data());
+      if (ip && packet::fragment_v4(packet.data(), *ip, mtu, carver_, out_) == packet::FragmentVerdict::ok) continue;
+      packet.outer = packet::OuterSize::cut;
+    }
+    out_.push_back(std::move(packet));
+  }
+  whole_.clear();
 }
 
 void Worker::seal_runs(Instant now) {
@@ -127,6 +147,7 @@ void Worker::send_twins(CarriedSession& session, std::span<const Packet> batch, 
     std::copy(from.begin(), from.end(), copy.append(from.size()).begin());
     copy.kind = PacketKind::esp;
     copy.path = slot.path;
+    copy.outer = sealed.outer;
     twins_.push_back(std::move(copy));
   }
   if (twins_.empty()) return;
@@ -260,7 +281,7 @@ void Worker::send_control(const command::SendControl& order, Instant now) {
   }
   std::copy(order.body.begin(), order.body.end(), packet.append(order.body.size()).begin());
   packet.path = order.path;
-  packet.dont_fragment = order.dont_fragment;
+  if (order.dont_fragment) packet.outer = packet::OuterSize::probe;
   if (esp::seal_dummies(child.outbound, {&packet, 1}) == 1) {
     if (auto* slot = session->find(order.path)) slot->count_sent(1, 0, now);
     send_alone(order.path.transport, std::move(packet), now);

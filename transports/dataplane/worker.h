@@ -234,6 +234,7 @@ class Worker {
   // outbound.cpp: TUN to transport
   [[nodiscard]] bool read_tun(Instant now);
   void cut(const packet::VirtioNetHeader& header, ByteView packet, Instant now);
+  void narrow(std::size_t first, std::size_t mtu);
   void seal_runs(Instant now);
   void send_twins(CarriedSession& session, std::span<const packet::Packet> batch, Instant now);
   [[nodiscard]] bool flush();
@@ -287,6 +288,7 @@ class Worker {
   };
   std::unique_ptr<std::uint8_t[]> tun_buffer_;
   std::vector<packet::Packet> out_, twins_;
+  std::vector<packet::Packet> whole_;  // for narrow(), to keep its capacity
   std::vector<Run> runs_;
   std::vector<Group> groups_;
 

@@ -193,22 +193,23 @@ void Driver::block(Socket& socket) noexcept {
   watch(static_cast<std::size_t>(&socket - sockets_.data()), EPOLL_CTL_MOD);
 }
 
-/// A packet that sendmmsg refused, or a probe.
+/// A packet that sendmmsg refused, or one that is alone.
 Outcome Driver::send_alone(const Socket& socket, std::size_t message, const Packet& packet) {
   const auto& header = messages_[message].msg_hdr;
-  const auto outcome = packet.dont_fragment ? datagram::send_whole(socket.fd.get(), header, packet.path, counters_)
-                                            : datagram::send_one(socket.fd.get(), {socket.local, 0}, header,
-                                                                 packet.path, counters_, reports_);
+  const auto outcome =
+      packet.outer == packet::OuterSize::fits
+          ? datagram::send_one(socket.fd.get(), {socket.local, 0}, header, packet.path, counters_, reports_)
+          : datagram::send_sized(socket.fd.get(), header, packet, counters_);
   if (outcome == Outcome::dropped) ++counters_.send_dropped;
   return outcome;
 }
 
-/// Packets that all go by one socket; a probe is alone. `taken`: how many left or were dropped.
+/// Packets that all go by one socket; what is not OuterSize::fits is alone. `taken`: how many left or were dropped.
 Outcome Driver::send_group(Socket& socket, std::span<Packet> group, std::size_t& taken) {
   taken = 0;
   for (std::size_t i = 0; i < group.size(); ++i) lay_out(i, group[i], socket);
   while (taken < group.size()) {
-    if (!group[taken].dont_fragment) {
+    if (group[taken].outer == packet::OuterSize::fits) {
       const auto got =
           ::sendmmsg(socket.fd.get(), &messages_[taken], static_cast<unsigned>(group.size() - taken), MSG_NOSIGNAL);
       if (got > 0) {
@@ -236,11 +237,11 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
       batch[done++].reset();
       continue;
     }
-    const auto limit = std::min(batch.size(), done + (first.dont_fragment ? 1 : kSendMessages));
+    const auto limit = std::min(batch.size(), done + (first.outer == packet::OuterSize::fits ? kSendMessages : 1));
     std::size_t end = done + 1;
     for (; end < limit; ++end) {
       const auto& next = batch[end];
-      if (next.kind != PacketKind::esp || next.dont_fragment) break;
+      if (next.kind != PacketKind::esp || next.outer != packet::OuterSize::fits) break;
       if (next.path != batch[end - 1].path && socket_for(next.path) != socket) break;
     }
     std::size_t taken = 0;

@@ -20,6 +20,7 @@ namespace switchback::transports::udp {
 namespace {
 
 using datagram::Outcome;
+using packet::OuterSize;
 using packet::Packet;
 using packet::PacketKind;
 using packet::PacketPool;
@@ -127,7 +128,7 @@ class Driver final : public Transport {
   void lay_out(std::size_t message, std::span<Packet> batch, const Run& run, const Socket& socket) noexcept;
   [[nodiscard]] Outcome overcome(Socket& socket, std::size_t message, std::span<Packet> batch, const Run& run,
                                  std::size_t& taken);
-  [[nodiscard]] Outcome send_probe(Socket& socket, std::span<Packet> batch);
+  [[nodiscard]] Outcome send_alone(Socket& socket, std::span<Packet> batch);
   void block(Socket& socket) noexcept;
 
   // --- receiving ---
@@ -228,11 +229,11 @@ void Driver::block(Socket& socket) noexcept {
   watch(static_cast<std::size_t>(&socket - sockets_.data()), EPOLL_CTL_MOD);
 }
 
-/// The first packet of the batch, framed, by itself: whether its size fits is what it asks.
-Outcome Driver::send_probe(Socket& socket, std::span<Packet> batch) {
+/// The first packet of the batch, framed, which is not OuterSize::fits.
+Outcome Driver::send_alone(Socket& socket, std::span<Packet> batch) {
   send_parts_[0] = {batch[0].data().data(), batch[0].size()};
   lay_out(0, batch, {0, 1}, socket);
-  return datagram::send_whole(socket.io.fd.get(), send_messages_[0].msg_hdr, batch[0].path, counters_);
+  return datagram::send_sized(socket.io.fd.get(), send_messages_[0].msg_hdr, batch[0], counters_);
 }
 
 /// A message that sendmmsg refused, again by itself: as a run if the error was someone else's, datagram by datagram if
@@ -297,9 +298,10 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
     while (framed < rest.size() && messages < kSendMessages && socket != nullptr) {
       auto& first = rest[framed];
       if (framed != 0 && first.path != rest[framed - 1].path && socket_for(first.path) != socket) break;
-      if (first.dont_fragment && messages != 0) break;  // those before it first
+      const bool alone = first.outer != OuterSize::fits;
+      if (alone && messages != 0) break;  // those before it first
       if (!frame(first)) break;
-      if (first.dont_fragment) {
+      if (alone) {
         framed = 1;
         break;
       }
@@ -310,7 +312,7 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
       if (socket->segmentation && first.kind == PacketKind::esp) {
         while (framed < rest.size() && run.count < kMaxRunPackets) {
           auto& next = rest[framed];
-          if (next.kind != PacketKind::esp || next.dont_fragment || next.size() > first.size() ||
+          if (next.kind != PacketKind::esp || next.outer != OuterSize::fits || next.size() > first.size() ||
               octets + next.size() > kMaxRunBytes || next.path != first.path) {
             break;
           }
@@ -332,7 +334,7 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
     std::size_t sent = 0;
     bool blocked = false;
     if (messages == 0) {
-      const auto outcome = send_probe(*socket, rest);
+      const auto outcome = send_alone(*socket, rest);
       blocked = outcome == Outcome::blocked;
       if (outcome == Outcome::dropped) ++counters_.send_dropped;
       if (!blocked) take(1);

@@ -16,7 +16,7 @@ class FakePort {
  public:
   struct Frame {
     packet::PacketKind kind = packet::PacketKind::esp;
-    bool dont_fragment = false;
+    packet::OuterSize outer = packet::OuterSize::fits;
     AddressPair path;
     Bytes octets;
   };
@@ -88,7 +88,7 @@ class FakeTransport final : public transports::Transport {
     const auto count = std::min(batch.size(), port_.room.load());
     port_.room -= count;
     for (auto& packet : batch.first(count)) {
-      FakePort::Frame frame{packet.kind, packet.dont_fragment, packet.path, to_bytes(packet.data())};
+      FakePort::Frame frame{packet.kind, packet.outer, packet.path, to_bytes(packet.data())};
       packet.reset();
       if (port_.peer != nullptr) {
         auto there = frame;

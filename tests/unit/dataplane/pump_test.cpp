@@ -478,6 +478,26 @@ TEST_CASE("a packet beyond the tunnel's MTU is answered by ICMP, and a SYN is cl
   CHECK(transport_checksum_right(clamped->packet, 6));
 }
 
+TEST_CASE("an IPv4 packet that may be cut goes in fragments that fit the path", "[dataplane][rfc791]") {
+  Pair pair;
+  pair.client.plane->set_inner_mtu(SessionTag{7}, 1218);
+  auto spec = outward();
+  spec.payload = counting(1300);
+  const auto large = make_udp(spec);
+  pair.client.route(large);
+  Bytes payload;
+  for (int i = 0; i < 2; ++i) {
+    const auto fragment = pair.headend.delivered();
+    REQUIRE(fragment);
+    CHECK(fragment->packet.size() <= 1218);
+    CHECK(ip_checksum_right(fragment->packet));
+    append(payload, ByteView{fragment->packet}.subspan(20));
+  }
+  CHECK(payload == Bytes(large.begin() + 20, large.end()));
+  pair.client.plane->stop();
+  CHECK(pair.client.plane->counters().inner_sent == 2);
+}
+
 TEST_CASE("a dummy packet proves the peer and reaches no TUN", "[dataplane][rfc4303]") {
   Pair pair;
   pair.client.plane->send_control(SessionTag{7}, pair.up, counting(40));

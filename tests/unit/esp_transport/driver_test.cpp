@@ -337,7 +337,7 @@ TEST_CASE("ESP beyond the MTU is cut, but a probe is dropped", "[esp_transport][
       for (const auto size : std::initializer_list<std::size_t>{1300, 2000, 2001, 1301, 1302}) {
         batch.push_back(client.packet(path_of(here, there), size, 5));
       }
-      batch[2].dont_fragment = batch[3].dont_fragment = true;
+      batch[2].outer = batch[3].outer = packet::OuterSize::probe;
       CHECK(client.transport->send(batch, kNow).value() == 5);
       CHECK(client.counters().send_dropped == 1);
       const auto received = headend.receive(4);
@@ -376,7 +376,7 @@ TEST_CASE("ICMP says what a path takes; a probe asks the network beyond what the
       CHECK(report->path.remote == Endpoint{there, 0});
       Tap tap{here.is_v4() ? std::uint16_t{ETH_P_IP} : std::uint16_t{ETH_P_IPV6}};
       auto probe = client.packet(path, 1400, 2);
-      probe.dont_fragment = true;
+      probe.outer = packet::OuterSize::probe;
       CHECK(client.send(std::move(probe)) == 1);
       CHECK(client.counters().send_dropped == 0);
       const auto whole = tap.next();

@@ -352,9 +352,9 @@ TEST_CASE("a probe of the path's MTU leaves whole or not at all, and the others 
       for (const auto size : std::initializer_list<std::size_t>{1300, 1301, 1301, 1450, 1300, 1450, 1450}) {
         batch.push_back(link.client.packet(PacketKind::esp, link.path, size, 5));
       }
-      batch[2].dont_fragment = batch[3].dont_fragment = true;
+      batch[2].outer = batch[3].outer = packet::OuterSize::probe;
       batch.push_back(link.client.packet(PacketKind::ike, link.path, 1450, 5));
-      batch.back().dont_fragment = true;
+      batch.back().outer = packet::OuterSize::probe;
       CHECK(link.client.transport->send(batch, kNow).value() == 8);
       CHECK(link.client.transport->counters().send_dropped == 2);
       const auto received = link.headend.receive(6);
