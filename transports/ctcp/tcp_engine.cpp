@@ -268,7 +268,10 @@ void TcpEngine::handle_deadline(Instant now) {
     if (syn_at_ && now >= *syn_at_ && syns_sent_ >= kSynTries) finish(CloseReason::timed_out);
     return;
   }
+  const auto stalls = sender_->counters().stalls;
   sender_->handle_deadline(now);
+  // Perhaps the peer stalls as well, and all that both send is held or dropped as seen before, with the ACKs on it.
+  if (sender_->counters().stalls != stalls) receiver_->want_ack();
   receiver_->handle_deadline(now);
   if (give_up_at_ && now >= *give_up_at_) return finish(CloseReason::local);
   if (now >= last_sent_ + probe_interval()) {
