@@ -22,6 +22,8 @@ void CtcpSim::launch(Hop hop, Wire wire) {
   const unsigned copies = near_client && random.chance(conditions.duplication) ? 2 : 1;
   for (unsigned i = 0; i < copies; ++i) {
     if (random.chance(near_client ? conditions.loss : conditions.loss_behind)) continue;
+    const bool into_device = hop == Hop::client_device || hop == Hop::headend_device;
+    if (into_device && conditions.loss_before > 0 && random.chance(conditions.loss_before)) continue;
     auto due = clock.now() + (near_client ? conditions.delay : Duration{std::chrono::microseconds{100}});
     if (near_client && conditions.jitter > Duration::zero()) {
       due += Duration{static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(conditions.jitter.count())))};

@@ -17,6 +17,7 @@ struct SimConditions {
   Duration jitter{};
   double loss = 0;         // between client and device
   double loss_behind = 0;  // between device and headend
+  double loss_before = 0;  // into the device, from either end, as switchback-middlebox has it
   double duplication = 0;
 };
 

@@ -1,6 +1,7 @@
-// Classic and resilient cTCP through every device of switchback-middlebox, at four loss rates, in virtual time. The
-// outcome is a snapshot: tests/sim/snapshots/device_matrix.txt. SB_UPDATE_SNAPSHOTS=1 writes it anew. Two tests are run
-// by hand, for figures: "[.hour]" (an hour in each cell) and "[.deaths]" (how long classic cTCP lives, ten seeds).
+// Classic and resilient cTCP through every device of switchback-middlebox, at four loss rates, in virtual time; and
+// resilient cTCP under more load, on three lengths of path, with loss on both sides of the device. The outcomes are
+// snapshots in tests/sim/snapshots. SB_UPDATE_SNAPSHOTS=1 writes them anew. Two tests are run by hand, for figures:
+// "[.hour]" (an hour in each cell) and "[.deaths]" (how long classic cTCP lives, ten seeds).
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdio>
@@ -34,9 +35,16 @@ struct Cell {
   Duration longest_silence{};  // of the worse direction; resilient only
 };
 
-Cell resilient(const middlebox::DeviceProfile& profile, double loss, std::uint64_t seed, Duration time = kTime) {
-  CtcpSim sim{seed, {.loss = loss}, device_of(profile, seed)};
-  sim.run(time);
+struct Load {
+  Duration time = kTime, interval = milliseconds{5}, delay = milliseconds{20};
+  bool both = false;  // loss into the device from either end, instead of on the client's side
+};
+
+Cell resilient(const middlebox::DeviceProfile& profile, double loss, std::uint64_t seed, Load load = {}) {
+  CtcpSim sim{seed,
+              {.delay = load.delay, .loss = load.both ? 0 : loss, .loss_before = load.both ? loss : 0},
+              device_of(profile, seed)};
+  sim.run(load.time, load.interval);
   Cell cell;
   cell.longest_silence = std::max(sim.headend.longest_silence, sim.client.longest_silence);
   const auto end = sim.clock.now() - seconds{4};
@@ -74,7 +82,17 @@ Cell classic(const middlebox::DeviceProfile& profile, double loss, std::uint64_t
   return cell;
 }
 
-std::string snapshot_file() { return std::string{SB_SOURCE_DIR} + "/tests/sim/snapshots/device_matrix.txt"; }
+void compare_with_snapshot(const std::string& name, const std::string& table) {
+  const auto file = std::string{SB_SOURCE_DIR} + "/tests/sim/snapshots/" + name;
+  if (std::getenv("SB_UPDATE_SNAPSHOTS") != nullptr) {
+    std::ofstream{file} << table;
+    return;
+  }
+  std::ifstream stream{file};
+  std::ostringstream before;
+  before << stream.rdbuf();
+  CHECK(table == before.str());
+}
 
 }  // namespace
 
@@ -93,14 +111,30 @@ TEST_CASE("every device lets resilient cTCP live, and the outcome is as it was",
       CHECK(now.alive);
     }
   }
-  if (std::getenv("SB_UPDATE_SNAPSHOTS") != nullptr) {
-    std::ofstream{snapshot_file()} << table.str();
-    return;
+  compare_with_snapshot("device_matrix.txt", table.str());
+}
+
+// Loss in front of the device for what either end sends: then both directions have holes at once, and the device holds
+// or discards with the segments also the ACKs on them.
+TEST_CASE("holes in both directions at once stop no flow, and the outcome is as it was", "[ctcp][sim][matrix]") {
+  std::ostringstream table;
+  table << "# device, one way, at 3 % into the device from either end, 555 frames of 600 octets per second each way\n";
+  for (const auto& profile : middlebox::device_profiles()) {
+    for (const auto delay : {milliseconds{1}, milliseconds{5}, milliseconds{20}}) {
+      const auto cell =
+          resilient(profile, 0.03, 1,
+                    {.time = seconds{10}, .interval = std::chrono::microseconds{1800}, .delay = delay, .both = true});
+      char line[200];
+      std::snprintf(line, sizeof line, "%-15s %2d ms  %s  longest silence %4.0f ms\n",
+                    std::string{profile.name}.c_str(), static_cast<int>(delay.count()), cell.text.c_str(),
+                    std::chrono::duration<double, std::milli>(cell.longest_silence).count());
+      table << line;
+      INFO(line);
+      CHECK(cell.alive);
+      CHECK(cell.longest_silence < seconds{1});
+    }
   }
-  std::ifstream file{snapshot_file()};
-  std::ostringstream before;
-  before << file.rdbuf();
-  CHECK(table.str() == before.str());
+  compare_with_snapshot("device_matrix_both_ways.txt", table.str());
 }
 
 TEST_CASE("the first lost segment alone decides over classic cTCP", "[ctcp][sim][matrix]") {
@@ -120,7 +154,7 @@ TEST_CASE("an hour in each cell: resilient cTCP is never silent for long", "[.ho
   for (const auto& profile : middlebox::device_profiles()) {
     if (only != nullptr && profile.name != only) continue;
     for (const double loss : kLosses) {
-      const auto cell = resilient(profile, loss, 1, std::chrono::hours{1});
+      const auto cell = resilient(profile, loss, 1, {.time = std::chrono::hours{1}});
       std::printf("%-15s %3.0f %%  %s  longest silence %4.0f ms\n", std::string{profile.name}.c_str(), loss * 100,
                   cell.text.c_str(), std::chrono::duration<double, std::milli>(cell.longest_silence).count());
       std::fflush(stdout);

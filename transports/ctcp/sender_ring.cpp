@@ -16,6 +16,8 @@ constexpr double kExtraPerSegment = 0.75;
 constexpr double kExtraCeiling = 64;
 constexpr double kExtraOctetsPerSecond = 256 * 1024;
 constexpr double kExtraOctetsCeiling = 64 * 1024;
+// Of our timestamps.
+constexpr Duration kTimestampGrain = std::chrono::milliseconds{1};
 // Segments past a hole that show it is a loss and no reordering, RFC 5681 §3.2 and RFC 6675 §2.
 constexpr unsigned kDuplicateThreshold = 3;
 // At most so many go back at a time where no budget bounds them.
@@ -226,6 +228,13 @@ void SenderRing::advance(const Acknowledgement& ack, Instant now) {
   bool recovered = false;
   bool measurable = false;
   Instant newest{};
+  // When that was sent which it answers, and whether that was the segment sent again rather than its first time: RFC
+  // 3522 §3.2. Without timestamps the time tells, unless devices that hold segments have taught a round trip far too
+  // long.
+  const auto answered_at = [&](const Sent& sent) { return ack.echo_age ? now - *ack.echo_age : sent.last; };
+  const auto answers_resend = [&](const Sent& sent) {
+    return ack.echo_age ? answered_at(sent) > sent.first + kTimestampGrain : now - sent.last >= srtt() * 3 / 4;
+  };
   if (to > next_) {
     // Octets from before a rewind got through after all: go on behind them.
     while (count_ > 0) pop_front();
@@ -238,8 +247,8 @@ void SenderRing::advance(const Acknowledgement& ack, Instant now) {
     if (sent.sacked) evidence_.passed();
     if (sent.resends > 0) {
       recovered = true;
-      if (now - sent.last >= srtt() * 3 / 4) {  // else it was sent again for nothing: the ACK is of the first time
-        filled_at_ = std::max(filled_at_, sent.last);
+      if (answers_resend(sent)) {  // else it was sent again for nothing
+        filled_at_ = std::max(filled_at_, answered_at(sent));
         evidence_.filled();
       }
     } else if (sent.first < filled_at_) {
@@ -258,7 +267,8 @@ void SenderRing::advance(const Acknowledgement& ack, Instant now) {
   if (measurable && !recovered) {
     sample_rtt(now - newest);  // Karn, RFC 6298 §3
   } else if (emitted_ == 0 && ack.echo_age) {
-    // Where all that is sent is sent twice, this tells why. Amid a recovery it may come from a device, and be old.
+    // Where all that is sent is sent twice, this tells why; and what filled a gap was held by nobody. Else, amid a
+    // recovery, it may come from a device, and be old.
     sample_rtt(*ack.echo_age);
   }
   if (gap_in_front()) {
