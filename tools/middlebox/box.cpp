@@ -37,6 +37,7 @@ bool Box::transparent(const FlowKey& flow) const noexcept {
 
 void Box::handle(Direction direction, ByteView packet, Instant now) {
   ++counters_.received[index(direction)];
+  if (!started_) started_ = now;
   const auto ip = packet::parse_ip(packet);
   if (!ip) return;
   auto copy = to_bytes(packet.first(ip->total_bytes));
@@ -73,6 +74,8 @@ void Box::impaired(std::size_t place, Direction direction, Bytes packet, Stage n
       enter(next, direction, std::move(octets), now);
     } else if (pending_.size() < kPendingMost) {
       pending_.emplace(at, Pending{next, direction, std::move(octets)});
+    } else if (const auto ip = packet::parse_ip(octets)) {
+      drop(flow_of(direction, octets, *ip), "too many packets are delayed", direction, octets.size(), now);
     }
   };
   if (fate.second_at) later(*fate.second_at, packet);
@@ -104,53 +107,88 @@ void Box::devices(Direction direction, Bytes packet, Instant now) {
   if (direction == Direction::inward && !translate_inward(packet, *ip, now)) return;
   const auto key = flow_of(direction, packet, *ip);
   auto& flow = flow_at(key, now);
-  if (!policies(flow, key, direction, packet, *ip, now)) return;
-  if (flow.device) {
-    if (auto segment = segment_of(direction, packet, *ip)) {
-      Output output;
-      flow.device->handle(std::move(*segment), now, output);
-      emit(key, output, now);
-      return;
-    }
-    if (ip->is(IpProtocol::tcp)) {
+  auto segment = ip->is(IpProtocol::tcp) ? segment_of(direction, packet, *ip) : std::nullopt;
+  if (!policies(flow, key, direction, packet, *ip, segment ? &*segment : nullptr, now)) return;
+  if (flow.devices) {
+    if (!segment) {
       drop(key, "not a whole TCP segment", direction, packet.size(), now);
       return;
     }
+    // Nothing that follows a stream may believe a segment that its receiver will not.
+    if (!tcp_checksum_right(packet, *ip)) {
+      drop(key, "wrong checksum", direction, packet.size(), now);
+      return;
+    }
+    Output output;
+    flow.devices->handle(*std::move(segment), now, output);
+    settle(flow, key);
+    emit(key, output, now);
+    return;
   }
   if (direction == Direction::outward && !translate_outward(packet, *ip, now)) return;
   leave(direction, std::move(packet), now);
 }
 
 Box::Flow& Box::flow_at(const FlowKey& key, Instant now) {
-  if (flows_.size() >= kFlowsMost && !flows_.contains(key)) {
-    // The one that was quiet for longest goes; rare enough for a walk.
-    flows_.erase(std::min_element(flows_.begin(), flows_.end(),
-                                  [](const auto& a, const auto& b) { return a.second.last < b.second.last; }));
+  if (const auto found = flows_.find(key); found != flows_.end()) {
+    flow_order_.splice(flow_order_.end(), flow_order_, found->second.place);
+    return found->second;
   }
+  if (flows_.size() >= kFlowsMost) forget_oldest();
   auto& flow = flows_[key];
-  if (std::exchange(flow.looked_up, true)) return flow;
+  flow.place = flow_order_.insert(flow_order_.end(), key);
   ++counters_.flows;
-  flow.last = flow.refilled = now;
+  flow.first = flow.last = flow.refilled = now;
+  equip(flow, key);
+  return flow;
+}
+
+/// Gives a flow new devices, as its rules have it.
+void Box::equip(Flow& flow, const FlowKey& key) {
+  flow.devices.reset();
   flow.bypassed =
       std::any_of(rules_.bypass.begin(), rules_.bypass.end(), [&](const Match& m) { return m.matches(key); });
-  if (flow.bypassed) return flow;
-  for (const auto& rule : rules_.devices) {
-    if (!rule.match.matches(key) || key.protocol != static_cast<std::uint8_t>(IpProtocol::tcp)) continue;
-    flow.device = rule.profile->make(random_);
-    break;
+  if (!flow.bypassed && key.protocol == static_cast<std::uint8_t>(IpProtocol::tcp)) {
+    for (const auto& rule : rules_.devices) {
+      if (!rule.match.matches(key)) continue;
+      if (!flow.devices) flow.devices = std::make_unique<Chain>();
+      flow.devices->add(rule.make(random_));
+    }
   }
-  return flow;
+  settle(flow, key);
+}
+
+/// After a flow's devices had something to do: when they are due, and how much they keep.
+void Box::settle(Flow& flow, const FlowKey& key) {
+  const auto due = flow.devices ? flow.devices->next_deadline() : std::nullopt;
+  if (due != flow.due) {
+    if (flow.due) due_.erase({*flow.due, key});
+    if (due) due_.emplace(*due, key);
+    flow.due = due;
+  }
+  kept_ -= flow.kept;
+  flow.kept = flow.devices ? flow.devices->kept_octets() : 0;
+  kept_ += flow.kept;
+  // The flow itself was used last; it does not go.
+  while (kept_ > kKeptMost && flow_order_.front() != key) forget_oldest();
+}
+
+void Box::forget_oldest() {
+  const auto found = flows_.find(flow_order_.front());
+  if (found->second.due) due_.erase({*found->second.due, found->first});
+  kept_ -= found->second.kept;
+  flow_order_.pop_front();
+  flows_.erase(found);
 }
 
 /// Everything but the devices proper. False: the packet goes no further.
 bool Box::policies(Flow& flow, const FlowKey& key, Direction direction, ByteView packet, const IpView& ip,
-                   Instant now) {
+                   const Segment* segment, Instant now) {
   const auto quiet = now - std::exchange(flow.last, now);
   ++flow.packets;
-  const auto segment = ip.is(IpProtocol::tcp) ? segment_of(direction, packet, ip) : std::nullopt;
-  const bool syn = segment && segment->header.has(kSyn) && !segment->header.has(kAck);
+  const bool syn = segment != nullptr && segment->header.has(kSyn) && !segment->header.has(kAck);
   const auto send_resets = [&](bool both) {
-    if (!segment) return;
+    if (segment == nullptr) return;
     Output output;
     output.forward.push_back(reset_back(*segment));
     if (both) output.forward.push_back(reset_onward(*segment));
@@ -160,14 +198,11 @@ bool Box::policies(Flow& flow, const FlowKey& key, Direction direction, ByteView
     if (!rule.match.matches(key)) continue;
     if (quiet > rule.after) {
       flow.forgotten = true;
-      flow.device.reset();
       note(key, {"forget", "idle for too long", direction, 0, 0}, now);
     }
     if (!flow.forgotten) continue;
-    if (syn || (!segment && direction == Direction::outward)) {
+    if (syn || (segment == nullptr && direction == Direction::outward)) {
       flow.forgotten = false;
-      flow.looked_up = false;
-      (void)flow_at(key, now);
       continue;
     }
     drop(key, "flow forgotten", direction, packet.size(), now);
@@ -175,14 +210,12 @@ bool Box::policies(Flow& flow, const FlowKey& key, Direction direction, ByteView
     return false;
   }
   if (flow.bypassed) return true;
-  if (syn && flow.packets > 1 && flow.device) {
-    // A new connection on the same ports.
-    flow.looked_up = false;
-    flow.device.reset();
-    (void)flow_at(key, now);
+  if (syn && segment->header.sequence != flow.isn) {
+    // A new connection on the same ports; the same SYN again is none.
+    if (std::exchange(flow.isn, segment->header.sequence) || flow.packets > 1) equip(flow, key);
   }
   for (const auto& rule : rules_.blocks) {
-    if (!rule.match.matches(key)) continue;
+    if (!rule.match.matches(key) || (rule.syn_only && !syn)) continue;
     drop(key, "blocked", direction, packet.size(), now);
     if (rule.how == BlockRule::How::icmp) {
       answer(opposite(direction), icmp_error(IcmpError::prohibited, packet, ip, own(ip.family)));
@@ -194,7 +227,9 @@ bool Box::policies(Flow& flow, const FlowKey& key, Direction direction, ByteView
   for (const auto& rule : rules_.resets) {
     if (!rule.match.matches(key) || flow.packets <= rule.after_packets) continue;
     if (!std::exchange(flow.reset_done, true)) {
-      note(key, {"rst", "injected to both ends", direction, segment ? segment->header.sequence : 0, flow.packets}, now);
+      note(key,
+           {"rst", "injected to both ends", direction, segment != nullptr ? segment->header.sequence : 0, flow.packets},
+           now);
       send_resets(true);
     }
     if (!rule.then_block || syn) continue;
@@ -243,6 +278,28 @@ const NatRule* Box::nat_of(IpFamily family) const noexcept {
   return nullptr;
 }
 
+void Box::erase_mapping(std::map<FlowKey, Mapping>::iterator at) {
+  mapping_order_.erase(at->second.place);
+  back_.erase(at->second.outside);
+  mappings_.erase(at);
+}
+
+/// How the outer network will see the flow. Nothing: the ports of the address are taken towards that end, or so many of
+/// them that a search would take too long.
+std::optional<FlowKey> Box::free_mapping(const FlowKey& inside, const IpAddress& address) {
+  constexpr std::uint16_t kLowest = 20000, kHighest = 65535;
+  constexpr unsigned kTriesMost = 64;
+  auto outside = inside;
+  outside.inner.address = address;
+  if (inside.inner.port == 0) return outside;
+  for (unsigned tries = 0; tries < kTriesMost; ++tries) {
+    next_port_ = next_port_ == kHighest ? kLowest : static_cast<std::uint16_t>(next_port_ + 1);
+    outside.inner.port = next_port_;
+    if (!back_.contains(outside)) return outside;
+  }
+  return std::nullopt;
+}
+
 bool Box::translate_outward(Bytes& packet, IpView& ip, Instant now) {
   const auto* nat = nat_of(ip.family);
   if (nat == nullptr) return true;
@@ -252,24 +309,22 @@ bool Box::translate_outward(Bytes& packet, IpView& ip, Instant now) {
   if (found != mappings_.end() && nat->rebind_after_idle > Duration{} &&
       now - found->second.last > nat->rebind_after_idle) {
     note(inside, {"rebind", "idle for too long", Direction::outward, 0, 0}, now);
-    back_.erase(found->second.outside);
-    mappings_.erase(found);
+    erase_mapping(found);
     found = mappings_.end();
   }
   if (found == mappings_.end()) {
-    if (mappings_.size() >= kFlowsMost) return false;
-    auto outside = inside;
-    outside.inner.address = nat->address;
-    if (inside.inner.port != 0) {
-      do {
-        next_port_ = next_port_ == 65535 ? 20000 : static_cast<std::uint16_t>(next_port_ + 1);
-        outside.inner.port = next_port_;
-      } while (back_.contains(outside));
+    if (mappings_.size() >= kFlowsMost) erase_mapping(mappings_.find(mapping_order_.front()));
+    const auto outside = free_mapping(inside, nat->address);
+    if (!outside) {
+      drop(inside, "no port is free", Direction::outward, packet.size(), now);
+      return false;
     }
-    back_[outside] = inside;
-    found = mappings_.emplace(inside, Mapping{outside, now}).first;
+    back_[*outside] = inside;
+    found =
+        mappings_.emplace(inside, Mapping{*outside, now, mapping_order_.insert(mapping_order_.end(), inside)}).first;
   }
   found->second.last = now;
+  mapping_order_.splice(mapping_order_.end(), mapping_order_, found->second.place);
   rewrite(packet, ip, true, found->second.outside.inner);
   return true;
 }
@@ -283,7 +338,9 @@ bool Box::translate_inward(Bytes& packet, IpView& ip, Instant now) {
     drop(outside, "no mapping", Direction::inward, packet.size(), now);
     return false;
   }
-  mappings_[found->second].last = now;
+  auto& mapping = mappings_.at(found->second);
+  mapping.last = now;
+  mapping_order_.splice(mapping_order_.end(), mapping_order_, mapping.place);
   rewrite(packet, ip, false, found->second.inner);
   return true;
 }
@@ -291,6 +348,7 @@ bool Box::translate_inward(Bytes& packet, IpView& ip, Instant now) {
 void Box::rebind_all(Instant now) {
   for (const auto& [inside, mapping] : mappings_) note(inside, {"rebind", "on command", Direction::outward, 0, 0}, now);
   mappings_.clear();
+  mapping_order_.clear();
   back_.clear();
 }
 
@@ -299,30 +357,36 @@ void Box::rebind_all(Instant now) {
 std::optional<Instant> Box::next_deadline() const {
   std::optional<Instant> next;
   if (!pending_.empty()) next = pending_.begin()->first;
-  for (const auto& [key, flow] : flows_) {
-    if (flow.device) next = earliest(next, flow.device->next_deadline());
-  }
+  if (!due_.empty()) next = earliest(next, due_.begin()->first);
+  if (started_ && rebound_ < rules_.rebind_at.size()) next = earliest(next, *started_ + rules_.rebind_at[rebound_]);
   return next;
 }
 
 void Box::handle_deadline(Instant now) {
+  if (started_ && rebound_ < rules_.rebind_at.size() && *started_ + rules_.rebind_at[rebound_] <= now) {
+    ++rebound_;
+    rebind_all(now);
+  }
   while (!pending_.empty() && pending_.begin()->first <= now) {
     auto due = std::move(pending_.begin()->second);
     pending_.erase(pending_.begin());
     enter(due.stage, due.direction, std::move(due.packet), now);
   }
-  for (auto& [key, flow] : flows_) {
-    if (!flow.device) continue;
-    const auto due = flow.device->next_deadline();
-    if (!due || *due > now) continue;
+  // No more than there are now: a device may be due again at once.
+  for (auto left = due_.size(); left > 0 && !due_.empty() && due_.begin()->first <= now; --left) {
+    const auto key = due_.begin()->second;
+    auto& flow = flows_.at(key);
     Output output;
-    flow.device->handle_deadline(now, output);
+    flow.devices->handle_deadline(now, output);
+    settle(flow, key);
     emit(key, output, now);
   }
 }
 
 void Box::note(const FlowKey& flow, const Decision& decision, Instant now) {
-  if (notes_.size() < kNotesMost) notes_.push_back({now, flow, decision});
+  if (notes_.size() >= kNotesMost) return;
+  const auto found = flows_.find(flow);
+  notes_.push_back({now, flow, decision, found == flows_.end() ? Duration{} : now - found->second.first});
 }
 
 void Box::drop(const FlowKey& flow, std::string_view why, Direction direction, std::size_t octets, Instant now) {

@@ -4,7 +4,9 @@
 #include <array>
 #include <limits>
 #include <map>
+#include <optional>
 
+#include "tools/middlebox/keeper.h"
 #include "tools/middlebox/segment_flow.h"
 
 namespace switchback::middlebox {
@@ -37,7 +39,16 @@ struct InspectorRules {
   bool duplicate_acks = false;  // answers each segment past a hole on behalf of the receiver
   Unseen ack_of_unseen = Unseen::discard;
   bool discard_old = false;  // drops what it has forwarded before
-  bool compare = false;      // drops a retransmission whose octets differ from the first copy
+  enum class Inconsistent : std::uint8_t {
+    ignore,
+    discard,     // drops a retransmission whose octets differ from the first copy (ASA's check-retransmission)
+    first_copy,  // writes the first copy over them (Snort in-line)
+  };
+  Inconsistent inconsistent = Inconsistent::ignore;
+  bool discard_past_window = false;      // data that begins past the receiver's window (ASA's seq-past-window)
+  std::size_t window_most = kUnlimited;  // believes in no window larger than this, from where the stream is whole
+  /// Acknowledges to the sender what has come without a hole, as if it were the receiver, and sees it through to it.
+  bool ack_on_behalf = false;
 };
 
 class Inspector final : public Device {
@@ -47,6 +58,7 @@ class Inspector final : public Device {
   [[nodiscard]] std::optional<Instant> next_deadline() const override;
   void handle_deadline(Instant now, Output& out) override;
   [[nodiscard]] bool dead() const noexcept override { return dead_; }
+  [[nodiscard]] std::size_t kept_octets() const noexcept override;
 
  private:
   struct Half {
@@ -58,16 +70,33 @@ class Inspector final : public Device {
     std::optional<Instant> gap_since;
     std::map<std::uint64_t, Bytes> copies;  // of what was forwarded, for comparing; by position, bounded
     std::size_t copied = 0;
-    Segment latest;  // for what is sent on behalf of this sender
+    Segment latest;                     // for what is sent on behalf of this sender
+    std::optional<std::uint8_t> scale;  // of the windows that this sender announces, from its SYN
+    std::optional<std::uint64_t> edge;  // how far the receiver lets this sender go
+    Keeper keeper;
+    std::uint64_t told = 0;  // how far this sender was acknowledged on behalf of the receiver
+    std::uint16_t told_window = 0;
   };
   static constexpr std::size_t kCopiedOctets = std::size_t{64} << 10U;
+  static constexpr std::size_t kPlacesMost = 4096;  // held segments, and ranges past a hole
 
+  void handshake(Half& half, Segment segment, Output& out);
   [[nodiscard]] bool acknowledges_unseen(const Segment& segment, Output& out);
+  void learn_window(const Segment& segment);
+  [[nodiscard]] bool past_window(const Half& half, std::uint64_t begin) const noexcept;
+  /// What the receiver's own ACK means beside those on its behalf. Whether the segment goes no further.
+  [[nodiscard]] bool behind_what_was_told(Segment& segment, Instant now, Output& out);
+  void acknowledge(Half& half, const Segment& segment, Output& out);
+  void send_again(const Half& half, Direction direction, Output& out);
+  [[nodiscard]] Segment answer(const Half& half, const Segment& to, std::uint32_t echo) const;
+  [[nodiscard]] bool consistent(Half& half, std::uint64_t begin, Segment& segment, Output& out);
+  void forward(Half& half, std::uint64_t begin, Segment segment, Instant now, Output& out);
   void in_order(Half& half, std::uint64_t begin, Segment segment, Instant now, Output& out);
   void past_gap(Half& half, std::uint64_t begin, Segment segment, Instant now, Output& out);
   void advance(Half& half, Direction direction, Instant now, Output& out);
   void duplicate_ack(const Half& half, const Segment& segment, Output& out);
-  [[nodiscard]] bool differs(const Half& half, std::uint64_t begin, ByteView payload) const;
+  /// Whether the payload differs from what was forwarded before; `corrected` is made to agree with that.
+  [[nodiscard]] bool differs(const Half& half, std::uint64_t begin, ByteView payload, ByteSpan corrected) const;
   void remember(Half& half, std::uint64_t begin, ByteView payload);
   void expire(Half& half, Direction direction, std::string_view why, Instant now, Output& out);
 

@@ -42,6 +42,71 @@ Bytes ip_header(const IpAddress& source, const IpAddress& destination, std::uint
   return out;
 }
 
+/// Options of a segment made to say what `to` says; those that it does not have become NOPs, unknown ones stay.
+void write_options(ByteSpan options, const TcpOptions& to) noexcept {
+  constexpr std::uint8_t kEnd = 0, kNop = 1, kMss = 2, kScale = 3, kSackPermitted = 4, kSack = 5, kTimestamps = 8;
+  std::size_t at = 0;
+  while (at < options.size() && options[at] != kEnd) {
+    if (options[at] == kNop) {
+      ++at;
+      continue;
+    }
+    if (at + 1 >= options.size()) return;
+    const std::size_t octets = options[at + 1];
+    if (octets < 2 || octets > options.size() - at) return;
+    const auto body = options.subspan(at + 2, octets - 2);
+    const auto clear = [&] { std::fill_n(options.begin() + static_cast<std::ptrdiff_t>(at), octets, kNop); };
+    switch (options[at]) {
+      case kMss:
+        if (to.mss && body.size() == 2) store_be(body.data(), *to.mss);
+        if (!to.mss) clear();
+        break;
+      case kScale:
+        if (!to.window_scale) clear();
+        break;
+      case kSackPermitted:
+        if (!to.sack_permitted) clear();
+        break;
+      case kSack:
+        if (to.sack_count == 0) clear();
+        for (std::size_t i = 0; i < to.sack_count && (i + 1) * 8 <= body.size(); ++i) {
+          store_be(body.data() + i * 8, to.sack[i].left);
+          store_be(body.data() + i * 8 + 4, to.sack[i].right);
+        }
+        break;
+      case kTimestamps:
+        if (to.timestamps && body.size() == 8) {
+          store_be(body.data(), to.timestamps->value);
+          store_be(body.data() + 4, to.timestamps->echo);
+        }
+        if (!to.timestamps) clear();
+        break;
+      default: break;
+    }
+    at += octets;
+  }
+}
+
+/// Header and payload of a segment into the packet that it came in; all else stays, and so does a wrong checksum.
+void write_changes(ByteSpan packet, const TcpHeader& header, ByteView payload) noexcept {
+  const auto ip = packet::parse_ip(packet);
+  if (!ip) return;
+  const auto octets = packet::tcp_header_bytes(packet, *ip);
+  if (octets == 0 || ip->l4_offset + octets + payload.size() != ip->total_bytes) return;
+  const auto tcp = packet.subspan(ip->l4_offset, ip->total_bytes - ip->l4_offset);
+  const auto checksum = load_be<std::uint16_t>(tcp.data() + 16);
+  const auto before = packet::ChecksumSum{}.add(tcp).finish();
+  store_be(tcp.data() + 4, header.sequence);
+  store_be(tcp.data() + 8, header.acknowledgement);
+  store_be(tcp.data() + 14, header.window);
+  write_options(tcp.subspan(kTcpHeaderBytes, octets - kTcpHeaderBytes), header.options);
+  std::copy(payload.begin(), payload.end(), tcp.begin() + static_cast<std::ptrdiff_t>(octets));
+  const auto after = packet::ChecksumSum{}.add(tcp).finish();
+  // RFC 1624, with the whole segment as the field: both are complements of sums.
+  store_be(tcp.data() + 16,
+           packet::updated_checksum(checksum, static_cast<std::uint16_t>(~before), static_cast<std::uint16_t>(~after)));
+}
+
 /// Where TCP and UDP have their checksum, from the start of the transport header; 0: no such field.
 std::size_t checksum_offset(const IpView& ip) noexcept {
   return ip.is(IpProtocol::tcp) ? 16 : ip.is(IpProtocol::udp) ? 6 : 0;
@@ -79,8 +144,19 @@ std::optional<Segment> segment_of(Direction direction, ByteView packet, const Ip
   return Segment{direction, parsed->header, to_bytes(parsed->payload), to_bytes(packet.first(ip.total_bytes))};
 }
 
+bool tcp_checksum_right(ByteView packet, const IpView& ip) noexcept {
+  const auto tcp = packet.subspan(ip.l4_offset, ip.total_bytes - ip.l4_offset);
+  packet::ChecksumSum sum;
+  sum.add_pseudo_header(packet.subspan(ip.source_offset, 2U * ip.address_bytes), ip.protocol,
+                        static_cast<std::uint32_t>(tcp.size()));
+  return sum.add(tcp).finish() == 0;
+}
+
 Bytes packet_of(const FlowKey& flow, Segment&& segment) {
-  if (!segment.original.empty()) return std::move(segment.original);
+  if (!segment.original.empty()) {
+    if (segment.changed) write_changes(segment.original, segment.header, segment.payload);
+    return std::move(segment.original);
+  }
   const auto& source = segment.direction == Direction::outward ? flow.inner : flow.outer;
   const auto& destination = segment.direction == Direction::outward ? flow.outer : flow.inner;
   const auto tcp = build_segment(segment.header, segment.payload, source.address, destination.address);

@@ -25,7 +25,9 @@ struct FlowKey {
 
 /// The packet's TCP segment; nothing if it is not TCP, a fragment, or malformed. `original` is a copy of the packet.
 [[nodiscard]] std::optional<Segment> segment_of(Direction direction, ByteView packet, const packet::IpView& ip);
-/// The IP packet for a segment: `original` if it has one.
+/// Whether the TCP checksum of a whole segment is right.
+[[nodiscard]] bool tcp_checksum_right(ByteView packet, const packet::IpView& ip) noexcept;
+/// The IP packet for a segment: `original` if it has one, with what was changed.
 [[nodiscard]] Bytes packet_of(const FlowKey& flow, Segment&& segment);
 
 /// Takes one from TTL or hop limit. False: it has run out.

@@ -16,6 +16,8 @@ void Proxy::handle(Segment segment, Instant now, Output& out) {
     SmallTcpConfig config;
     config.segment_octets = rules_.segment_octets;
     config.congestion_control = rules_.congestion_control;
+    config.coalesce_wait = rules_.coalesce_wait;
+    config.random_cuts = rules_.random_cuts;
     config.listening = true;
     config.isn = isn_to_client_;
     config.local_port = segment.header.destination_port;
@@ -49,7 +51,7 @@ void Proxy::relay(Instant now, Output& out) {
     const auto direction = front_->reset() ? of_client_ : opposite(of_client_);
     living.finish();
     emit(living, direction, now, out);
-    out.decisions.push_back({"kill", "one end reset the connection", direction, 0, 0});
+    out.decisions.push_back({"end", "one end reset the connection", direction, 0, 0});
   }
 }
 

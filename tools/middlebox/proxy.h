@@ -9,6 +9,8 @@ namespace switchback::middlebox {
 struct ProxyRules {
   std::uint16_t segment_octets = 1448;
   bool congestion_control = true;
+  Duration coalesce_wait{};       // how long less than a whole segment waits for more
+  std::uint64_t random_cuts = 0;  // a seed for segments of random lengths; 0: none
 };
 
 /// Transparent: it uses the addresses and ports of both ends. Segments begin and end wherever its own TCP has it.
@@ -20,6 +22,9 @@ class Proxy final : public Device {
   [[nodiscard]] std::optional<Instant> next_deadline() const override;
   void handle_deadline(Instant now, Output& out) override;
   [[nodiscard]] bool dead() const noexcept override { return dead_; }
+  [[nodiscard]] std::size_t kept_octets() const noexcept override {
+    return front_ ? front_->kept_octets() + back_->kept_octets() : 0;
+  }
 
  private:
   void relay(Instant now, Output& out);

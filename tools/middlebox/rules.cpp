@@ -1,7 +1,10 @@
 #include "tools/middlebox/rules.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+
+#include "tools/middlebox/editor.h"
 
 namespace switchback::middlebox {
 namespace {
@@ -63,11 +66,25 @@ std::string_view take_until(std::string_view& text, char separator) {
   return part;
 }
 
+/// "3/17/42"
+Result<std::set<std::uint64_t>, UserError> numbers(std::string_view key, std::string_view text) {
+  std::set<std::uint64_t> all;
+  do {
+    SB_TRY(const auto number, whole(key, take_until(text, '/')));
+    all.insert(number);
+  } while (!text.empty());
+  return all;
+}
+
 }  // namespace
 
 Result<Match, UserError> Match::parse(std::string_view text) {
   Match match;
   const auto whole_text = std::string{text};
+  if (text.starts_with('!')) {
+    match.all_but = true;
+    text.remove_prefix(1);
+  }
   const auto protocol = take_until(text, '/');
   if (protocol == "tcp") {
     match.protocol = static_cast<std::uint8_t>(IpProtocol::tcp);
@@ -78,7 +95,9 @@ Result<Match, UserError> Match::parse(std::string_view text) {
   } else if (protocol == "icmp") {
     match.protocol = static_cast<std::uint8_t>(IpProtocol::icmp);
   } else if (protocol != "any") {
-    return fail_user("\"" + whole_text + "\" matches nothing: write any, tcp, udp, esp, icmp, or tcp/PORT, udp/PORT");
+    return fail_user(
+        "\"" + whole_text +
+        "\" matches nothing: write any, tcp, udp, esp, icmp, tcp/PORT or udp/PORT, with ! for all but that");
   }
   if (text.empty()) return match;
   SB_TRY(const auto port, whole("port", text));
@@ -118,11 +137,8 @@ Result<ImpairmentRules, UserError> parse_impairment(std::string_view text) {
       rules.mtu = static_cast<std::uint32_t>(mtu);
     } else if (key == "no-icmp") {
       rules.mtu_icmp = false;
-    } else if (key == "lose") {  // 3/17/42
-      while (!value.empty()) {
-        SB_TRY(const auto which, whole(key, take_until(value, '/')));
-        rules.lose.insert(which);
-      }
+    } else if (key == "lose") {
+      SB_TRY(rules.lose, numbers(key, value));
     } else if (key == "burst") {  // to-bad/to-good/loss-in-bad
       BurstLoss burst;
       SB_TRY(burst.to_bad, chance(key, take_until(value, '/')));
@@ -140,17 +156,110 @@ Result<ImpairmentRules, UserError> parse_impairment(std::string_view text) {
   return rules;
 }
 
-Result<void, UserError> add_profile(BoxRules& rules, std::string_view text) {
+namespace {
+
+/// "isn,strip=sack/ts/wscale,mss=1200"
+Result<EditRules, UserError> parse_edit(std::string_view text) {
+  EditRules rules;
   const auto whole_text = std::string{text};
-  if (text.starts_with("nat=")) {  // an IPv6 address has colons of its own
-    auto value = text.substr(4);
-    const auto address = IpAddress::parse(take_until(value, '/'));
-    if (!address) return fail_user("\"" + whole_text + "\": write nat=ADDRESS or nat=ADDRESS/60s");
-    NatRule nat{*address, {}};
-    if (!value.empty()) {
-      SB_TRY(nat.rebind_after_idle, duration("nat", value));
+  while (!text.empty()) {
+    auto value = take_until(text, ',');
+    const auto key = take_until(value, '=');
+    if (key == "isn" && value.empty()) {
+      rules.randomize_isn = true;
+    } else if (key == "mss") {
+      SB_TRY(const auto mss, whole(key, value));
+      if (mss < 64 || mss > 65535) return fail_user("mss=" + std::string{value} + ": give 64 to 65535 octets");
+      rules.mss = static_cast<std::uint16_t>(mss);
+    } else if (key == "strip" && !value.empty()) {
+      while (!value.empty()) {
+        const auto option = take_until(value, '/');
+        if (option == "sack") {
+          rules.strip_sack = true;
+        } else if (option == "ts") {
+          rules.strip_timestamps = true;
+        } else if (option == "wscale") {
+          rules.strip_window_scale = true;
+        } else {
+          return fail_user("strip=" + std::string{option} + ": there are sack, ts and wscale, joined by /");
+        }
+      }
+    } else {
+      return fail_user("edit=" + whole_text + ": write isn, strip=sack/ts/wscale and mss=OCTETS, joined by commas");
     }
-    rules.nat.push_back(nat);
+  }
+  return rules;
+}
+
+Result<void, UserError> add_nat(BoxRules& rules, std::string_view text) {
+  auto value = text.substr(4);
+  const auto address = IpAddress::parse(take_until(value, '/'));
+  if (!address) {
+    return fail_user("\"" + std::string{text} +
+                     "\": write nat=ADDRESS, with /60s for a new port after a pause, or /at=30s");
+  }
+  NatRule nat{*address, {}};
+  while (!value.empty()) {
+    auto part = take_until(value, '/');
+    if (part.starts_with("at=")) {
+      SB_TRY(const auto at, duration("at", part.substr(3)));
+      rules.rebind_at.push_back(at);
+      std::sort(rules.rebind_at.begin(), rules.rebind_at.end());
+    } else {
+      SB_TRY(nat.rebind_after_idle, duration("nat", part));
+    }
+  }
+  rules.nat.push_back(nat);
+  return {};
+}
+
+/// The devices that take a value. Nothing: `key` is none of them.
+Result<std::optional<DeviceRule>, UserError> device_with_value(std::string_view key, std::string_view value) {
+  DeviceRule rule;
+  rule.name = std::string{key};
+  if (key == "edit") {
+    SB_TRY(const auto edits, parse_edit(value));
+    rule.make = [edits](std::mt19937_64& random) -> std::unique_ptr<Device> {
+      const auto outward = static_cast<std::uint32_t>(random());
+      return std::make_unique<Editor>(edits, std::array{outward, static_cast<std::uint32_t>(random())});
+    };
+  } else if (key == "lose-outward" || key == "lose-inward") {
+    SB_TRY(const auto which, numbers(key, value));
+    const auto direction = key == "lose-outward" ? Direction::outward : Direction::inward;
+    rule.make = [which, direction](std::mt19937_64&) -> std::unique_ptr<Device> {
+      return std::make_unique<Loser>(direction, which);
+    };
+  } else if ((key == "proxy" || key == "proxy-coalesce") && !value.empty()) {
+    ProxyRules proxy;
+    if (key == "proxy") {
+      SB_TRY(const auto octets, whole(key, value));
+      if (octets == 0 || octets > 65000) {
+        return fail_user("proxy=" + std::string{value} + ": give the octets of a segment, 1 to 65000");
+      }
+      proxy.segment_octets = static_cast<std::uint16_t>(octets);
+    } else {
+      SB_TRY(proxy.coalesce_wait, duration(key, value));
+    }
+    rule.make = [proxy](std::mt19937_64& random) -> std::unique_ptr<Device> {
+      const auto to_client = static_cast<std::uint32_t>(random());
+      return std::make_unique<Proxy>(proxy, to_client, static_cast<std::uint32_t>(random()));
+    };
+  } else {
+    return std::optional<DeviceRule>{};
+  }
+  return std::optional{std::move(rule)};
+}
+
+}  // namespace
+
+Result<void, UserError> add_profile(BoxRules& rules, std::string_view text) {
+  if (text.starts_with("nat=")) return add_nat(rules, text);  // an IPv6 address has colons of its own
+  for (const auto& network : network_profiles()) {
+    if (text.substr(0, text.find(':')) != network.name) continue;
+    if (text != network.name) {
+      return fail_user("\"" + std::string{text} + "\": " + std::string{network.name} + " has its matches already");
+    }
+    for (const auto part : network.parts) SB_CHECK(add_profile(rules, part));
     return {};
   }
   const auto colon = text.rfind(':');
@@ -161,11 +270,19 @@ Result<void, UserError> add_profile(BoxRules& rules, std::string_view text) {
   }
   auto value = text;
   const auto key = take_until(value, '=');
-  if (key == "block" || key == "block-icmp" || key == "block-rst") {
-    rules.blocks.push_back({key == "block"        ? BlockRule::How::silent
-                            : key == "block-icmp" ? BlockRule::How::icmp
-                                                  : BlockRule::How::reset,
-                            match});
+  const auto only_tcp = [](Match wanted) {
+    if (!wanted.protocol) wanted.protocol = static_cast<std::uint8_t>(IpProtocol::tcp);
+    return wanted;
+  };
+  SB_TRY(auto device, device_with_value(key, value));
+  if (device) {
+    device->match = only_tcp(match);
+    rules.devices.push_back(*std::move(device));
+  } else if (key == "block" || key == "block-icmp" || key == "block-rst" || key == "block-syn") {
+    rules.blocks.push_back({key == "block-icmp"  ? BlockRule::How::icmp
+                            : key == "block-rst" ? BlockRule::How::reset
+                                                 : BlockRule::How::silent,
+                            match, key == "block-syn"});
   } else if (key == "idle" || key == "idle-rst") {
     IdleRule idle{{}, key == "idle-rst", match};
     SB_TRY(idle.after, duration(key, value));
@@ -180,14 +297,15 @@ Result<void, UserError> add_profile(BoxRules& rules, std::string_view text) {
       SB_TRY(reset.after_packets, whole(key, value));
     }
     rules.resets.push_back(reset);
-  } else if (const auto* profile = find_profile(key)) {
-    if (!match.protocol) match.protocol = static_cast<std::uint8_t>(IpProtocol::tcp);
-    rules.devices.push_back({profile, match});
+  } else if (const auto* profile = find_profile(key); profile != nullptr && value.empty()) {
+    rules.devices.push_back({std::string{profile->name}, profile->make, only_tcp(match)});
   } else {
     std::string names;
     for (const auto& known : device_profiles()) names.append(names.empty() ? "" : ", ").append(known.name);
-    return fail_user("there is no profile \"" + std::string{key} + "\"; there are " + names +
-                     ", block, block-icmp, block-rst, idle=, idle-rst=, throttle=, rst=, rst-block= and nat=");
+    for (const auto& known : network_profiles()) names.append(", ").append(known.name);
+    return fail_user("there is no profile \"" + std::string{text} + "\"; there are " + names +
+                     ", edit=, proxy=, proxy-coalesce=, lose-outward=, lose-inward=, block, block-icmp, block-rst, "
+                     "block-syn, idle=, idle-rst=, throttle=, rst=, rst-block= and nat=; --list explains them");
   }
   return {};
 }

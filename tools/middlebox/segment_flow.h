@@ -24,13 +24,14 @@ enum class Direction : std::uint8_t { outward, inward };
   return direction == Direction::outward ? "outward" : "inward";
 }
 
-/// A TCP segment on its way through. `original` is the IP packet as it came, to be sent on unchanged; it is empty for
-/// what a device makes or changes itself.
+/// A TCP segment on its way through. `original` is the IP packet as it came; it is empty for what a device makes
+/// itself. A device that changes header or payload (not its size) says so by `changed`.
 struct Segment {
   Direction direction = Direction::outward;
   transports::ctcp::TcpHeader header;
   Bytes payload;
   Bytes original;
+  bool changed = false;
   [[nodiscard]] transports::ctcp::TcpSegmentView view() const noexcept { return {header, payload}; }
 };
 
@@ -58,6 +59,8 @@ class Device {
   virtual void handle_deadline(Instant /*now*/, Output& /*out*/) {}
   /// The device forwards nothing of this flow any more.
   [[nodiscard]] virtual bool dead() const noexcept { return false; }
+  /// Octets of packets that it keeps now.
+  [[nodiscard]] virtual std::size_t kept_octets() const noexcept { return 0; }
 };
 
 /// Positions in the octet stream of one direction, counted from its SYN, so that they never wrap.

@@ -11,7 +11,8 @@ SmallTcp::SmallTcp(const SmallTcpConfig& config) noexcept
       syn_due_{!config.listening},
       una_{kTurn + config.isn},
       next_{una_},
-      congestion_window_{10.0 * config.segment_octets} {}  // RFC 6928
+      congestion_window_{10.0 * config.segment_octets},  // RFC 6928
+      random_{config.random_cuts} {}
 
 std::size_t SmallTcp::room() const noexcept {
   const auto held = sent_.size() + unsent_.size();
@@ -182,8 +183,23 @@ void SmallTcp::send_piece(std::uint64_t position, std::size_t octets, std::vecto
   out.push_back({header(kAck, position), to_bytes(sent_.view().subspan(position - una_, octets))});
 }
 
+/// Whether what is there is too short and not old enough to be sent.
+bool SmallTcp::waits(std::size_t most, Instant now) noexcept {
+  if (config_.coalesce_wait == Duration{} || finishing_ || unsent_.size() >= most) {
+    waiting_since_.reset();
+    return false;
+  }
+  if (!waiting_since_) waiting_since_ = now;
+  if (now < *waiting_since_ + config_.coalesce_wait) return true;
+  waiting_since_.reset();
+  return false;
+}
+
 void SmallTcp::poll(Instant now, std::vector<Out>& out) {
-  if (reset_) return;
+  if (reset_) {
+    waiting_since_.reset();
+    return;
+  }
   if (syn_due_) {
     syn_due_ = false;
     auto syn = header(config_.listening ? kSyn | kAck : kSyn, kTurn + config_.isn);
@@ -207,8 +223,12 @@ void SmallTcp::poll(Instant now, std::vector<Out>& out) {
     measured_at_.reset();  // Karn
   }
   while (!unsent_.empty() && in_flight() < window()) {
-    const auto count = std::min<std::uint64_t>({most, unsent_.size(), window() - in_flight()});
-    if (count < std::min(most, unsent_.size()) && in_flight() > 0) break;  // no silly windows
+    if (config_.random_cuts != 0 && cut_ == 0) cut_ = 1 + random_() % most;
+    const auto longest = cut_ != 0 ? std::min(cut_, most) : most;
+    if (waits(longest, now)) break;
+    const auto count = std::min<std::uint64_t>({longest, unsent_.size(), window() - in_flight()});
+    if (count < std::min(longest, unsent_.size()) && in_flight() > 0) break;  // no silly windows
+    cut_ = 0;
     sent_.push(unsent_.view().first(count));
     unsent_.pop(count);
     send_piece(next_, count, out);
@@ -220,6 +240,7 @@ void SmallTcp::poll(Instant now, std::vector<Out>& out) {
     acks_due_ = 0;
     if (!timer_) timer_ = now + timeout_;
   }
+  if (in_flight() >= window()) waiting_since_.reset();  // what waits for an ACK waits for no time
   if (finishing_ && !fin_sent_ && unsent_.empty()) {
     fin_sent_ = true;
     out.push_back({header(kFin | kAck, next_), {}});

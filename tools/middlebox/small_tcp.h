@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <random>
 #include <vector>
 
 #include "common/base/bytes.h"
@@ -39,6 +40,8 @@ struct SmallTcpConfig {
   std::uint16_t announced_mss = 1448;
   std::size_t buffer_octets = std::size_t{512} << 10U;  // each way
   bool congestion_control = true;
+  Duration coalesce_wait{};       // how long less than a whole segment waits for more octets
+  std::uint64_t random_cuts = 0;  // a seed: each segment has a random length; 0: as long as may be
 };
 
 /// One connection. handle() segments, write() and read() octets, then poll() what is to be sent.
@@ -48,7 +51,9 @@ class SmallTcp {
 
   void handle(const transports::ctcp::TcpSegmentView& segment, Instant now);
   void handle_deadline(Instant now);
-  [[nodiscard]] std::optional<Instant> next_deadline() const noexcept { return timer_; }
+  [[nodiscard]] std::optional<Instant> next_deadline() const noexcept {
+    return waiting_since_ ? earliest(timer_, *waiting_since_ + config_.coalesce_wait) : timer_;
+  }
   struct Out {
     transports::ctcp::TcpHeader header;
     Bytes payload;
@@ -62,6 +67,9 @@ class SmallTcp {
   /// Octets received in order; consume() them.
   [[nodiscard]] ByteView readable() const noexcept { return received_.view(); }
   void consume(std::size_t octets);
+  [[nodiscard]] std::size_t kept_octets() const noexcept {
+    return sent_.size() + unsent_.size() + received_.size() + ahead_octets_;
+  }
   /// No more will be written: FIN once all is sent.
   void finish() noexcept { finishing_ = true; }
 
@@ -80,6 +88,7 @@ class SmallTcp {
   void send_piece(std::uint64_t position, std::size_t octets, std::vector<Out>& out) const;
   [[nodiscard]] std::uint64_t in_flight() const noexcept { return next_ - una_; }
   [[nodiscard]] std::uint64_t window() const noexcept;
+  [[nodiscard]] bool waits(std::size_t most, Instant now) noexcept;
 
   SmallTcpConfig config_;
   bool syn_due_ = false, established_ = false, finishing_ = false, fin_sent_ = false, peer_finished_ = false;
@@ -92,7 +101,9 @@ class SmallTcp {
   bool scaling_ = false;
   double congestion_window_, slow_start_threshold_ = 1e9;
   unsigned duplicates_ = 0, acks_due_ = 0, timeouts_ = 0;
-  std::optional<Instant> timer_, measured_at_;
+  std::optional<Instant> timer_, measured_at_, waiting_since_;
+  std::mt19937_64 random_;
+  std::size_t cut_ = 0;  // length of the next segment where lengths are random
   std::uint64_t measured_ = 0;
   Duration smoothed_{}, variation_{}, timeout_ = std::chrono::seconds{1};
   OctetQueue sent_, unsent_, received_;

@@ -29,9 +29,10 @@ std::string_view Tracker::judge(const Segment& segment, const Half& sender, cons
   const auto end = header.sequence + sequence_octets(segment);
   if (!header.has(kAck) && !header.has(kRst)) return "data without ACK";
   update = true;
+  if (rules_ == TrackerRules::exact && after(end, sender.maximum_end)) return "beyond the receiver's window";
   if (after(header.sequence, sender.maximum_end)) {
     // Since 6.1 one more window is let pass ("N bytes more than expected").
-    if (lower_bounds_ || after(end, sender.maximum_end + receiver.maximum_window))
+    if (rules_ != TrackerRules::linux_now || after(end, sender.maximum_end + receiver.maximum_window))
       return "beyond the receiver's window";
     update = false;
   }
@@ -43,13 +44,40 @@ std::string_view Tracker::judge(const Segment& segment, const Half& sender, cons
   const bool late = header.has(kAck) && receiver.known &&
                     before(highest_acknowledged(segment), receiver.end - std::max(sender.maximum_window, kLateAck));
   if (old || late) {
-    if (lower_bounds_) return old ? "older than the window" : "acknowledges too far back";
+    if (rules_ == TrackerRules::linux_old || rules_ == TrackerRules::exact)
+      return old ? "older than the window" : "acknowledges too far back";
     update = false;
   }
   return {};
 }
 
-void Tracker::handle(Segment segment, Instant /*now*/, Output& out) {
+/// When the flow will be forgotten, after a segment that passed.
+void Tracker::arm(const Segment& segment, std::uint32_t end, Instant now) noexcept {
+  constexpr std::chrono::seconds kEstablished{432000}, kUnacknowledged{300}, kMaxRetrans{300}, kClosed{10};
+  constexpr unsigned kRepetitions = 3;
+  const auto& header = segment.header;
+  closed_ = closed_ || header.has(kRst);
+  const Last seen{segment.direction, header.sequence, header.acknowledgement, end, header.window};
+  repeated_ = last_ == seen ? repeated_ + 1 : 0;
+  last_ = seen;
+  Duration timeout = kEstablished;
+  if (repeated_ >= kRepetitions) {
+    timeout = kMaxRetrans;
+  } else if (halves_[0].unacknowledged || halves_[1].unacknowledged) {
+    timeout = kUnacknowledged;
+  }
+  expires_ = now + (closed_ ? kClosed : timeout);
+}
+
+void Tracker::handle(Segment segment, Instant now, Output& out) {
+  if (rules_ != TrackerRules::asa && expires_ && now > *expires_) {
+    out.decisions.push_back({"forget",
+                             halves_[0].unacknowledged || halves_[1].unacknowledged
+                                 ? "data was not acknowledged for too long"
+                                 : "idle for too long",
+                             segment.direction, segment.header.sequence, 0});
+    *this = Tracker{rules_};
+  }
   auto& sender = halves_[index(segment.direction)];
   auto& receiver = halves_[index(opposite(segment.direction))];
   const auto& header = segment.header;
@@ -59,7 +87,11 @@ void Tracker::handle(Segment segment, Instant /*now*/, Output& out) {
       return;
     }
     const auto end = header.sequence + 1;
-    sender = {true, end, end, std::max<std::uint32_t>(header.window, 1), header.options.window_scale.value_or(0)};
+    sender = {
+        true, false, end, end, std::max<std::uint32_t>(header.window, 1), header.options.window_scale.value_or(0)};
+    closed_ = false;
+    last_.reset();
+    arm(segment, end, now);
     // RFC 7323 §2.2: windows are scaled only if both SYNs say so.
     if (header.has(kAck)) {
       established_scale_ = header.options.window_scale.has_value() && receiver.scale != 0;
@@ -84,13 +116,18 @@ void Tracker::handle(Segment segment, Instant /*now*/, Output& out) {
     const auto highest = highest_acknowledged(segment);
     const auto window = std::uint32_t{header.window} << (established_scale_ ? sender.scale : 0U);
     sender.maximum_window = std::max(sender.maximum_window, window + (highest - header.acknowledgement));
-    if (after(end, sender.end)) sender.end = end;
+    if (after(end, sender.end)) {
+      sender.end = end;
+      sender.unacknowledged = true;
+    }
+    if (header.has(kAck) && header.acknowledgement == receiver.end) receiver.unacknowledged = false;
     if (receiver.maximum_window != 0 && after(end, sender.maximum_end)) {
       receiver.maximum_window += end - sender.maximum_end;
     }
     if (after(highest + window, receiver.maximum_end))
       receiver.maximum_end = highest + window + (window == 0 ? 1U : 0U);
   }
+  arm(segment, header.sequence + sequence_octets(segment), now);
   out.forward.push_back(std::move(segment));
 }
 

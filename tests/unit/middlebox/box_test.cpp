@@ -2,6 +2,11 @@
 
 #include <catch2/catch.hpp>
 
+#include <array>
+#include <map>
+#include <random>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "common/packet/checksum.h"
@@ -246,4 +251,157 @@ TEST_CASE("a throttled flow gets its rate and no more", "[middlebox]") {
   }
   CHECK(passed > 90'000);
   CHECK(passed < 115'000);
+}
+
+TEST_CASE("a flow meets every device that matches, in the order of the options", "[middlebox]") {
+  auto box = make({"edit=mss=1000", "lose-outward=1", "inspect"});
+  const FlowKey flow{6, {kInner, 40000}, {kOuter, 10000}};
+  const auto give = [&](std::uint8_t flags, std::uint32_t sequence, std::size_t octets) {
+    Segment segment;
+    segment.header = {40000, 10000, sequence, 1, flags, 65535, {}};
+    if ((flags & kSyn) != 0) segment.header.options.mss = 1460;
+    segment.payload.resize(octets);
+    box.handle(Direction::outward, packet_of(flow, std::move(segment)), kStart);
+    return drain(box);
+  };
+  const auto syn = give(kSyn, 100, 0);
+  REQUIRE(syn.size() == 1);
+  const auto ip = packet::parse_ip(syn[0].packet);
+  CHECK(segment_of(Direction::outward, syn[0].packet, *ip)->header.options.mss == 1000);
+  CHECK(checksums_right(syn[0].packet));
+  CHECK(give(kAck, 101, 50).empty());  // lost by its number
+  CHECK(give(kAck, 151, 50).empty());  // held behind the hole
+  CHECK(give(kAck, 101, 50).size() == 2);
+}
+
+TEST_CASE("what arrived with a wrong checksum reaches no device", "[middlebox]") {
+  auto box = make({"proxy"});
+  const FlowKey flow{6, {kInner, 40000}, {kOuter, 10000}};
+  Segment syn;
+  syn.header = {40000, 10000, 1, 0, kSyn, 65535, {}};
+  auto packet = packet_of(flow, std::move(syn));
+  packet.back() ^= 1;
+  box.handle(Direction::outward, packet, kStart);
+  CHECK(drain(box).empty());
+  const auto note = box.poll_note();
+  REQUIRE(note);
+  CHECK(note->decision.why == "wrong checksum");
+}
+
+TEST_CASE("a translator runs out of ports without harm, and the oldest flows go first", "[middlebox]") {
+  auto box = make({"nat=203.0.113.9"});
+  for (unsigned i = 0; i < 70'000; ++i) {
+    const auto inner = IpAddress::v4(0x0A000000 + i / 50'000);
+    box.handle(Direction::outward, udp({inner, static_cast<std::uint16_t>(1 + i % 50'000)}, {kOuter, 4500}, 0), kStart);
+    (void)drain(box);
+    while (box.poll_note()) {
+    }
+  }
+  CHECK(box.counters().dropped[0] > 0);
+  CHECK(box.counters().sent[0] > 40'000);
+  box.handle(Direction::outward, udp({kInner, 1}, {kOuter, 500}, 0), kStart);  // another outer end: ports are free
+  CHECK(drain(box).size() == 1);
+}
+
+TEST_CASE("a flow gets another port at the time that was given", "[middlebox]") {
+  auto box = make({"nat=203.0.113.9/at=30s"});
+  const auto datagram = udp({kInner, 5000}, {kOuter, 4500}, 10);
+  const auto port = [&](Instant now) {
+    box.handle(Direction::outward, datagram, now);
+    const auto sent = drain(box);
+    return flow_of(Direction::outward, sent.at(0).packet, *packet::parse_ip(sent[0].packet)).inner.port;
+  };
+  const auto first = port(kStart);
+  REQUIRE(box.next_deadline() == kStart + seconds{30});
+  CHECK(port(kStart + seconds{29}) == first);
+  box.handle_deadline(kStart + seconds{30});
+  CHECK(port(kStart + seconds{30}) != first);
+  CHECK_FALSE(box.next_deadline());
+}
+
+TEST_CASE("more flows than it keeps push out the oldest", "[middlebox]") {
+  auto box = make({"inspect"});
+  const auto syn = [&](unsigned number) {
+    const FlowKey flow{6,
+                       {IpAddress::v4(0x0A000000 + number / 60'000), static_cast<std::uint16_t>(1 + number % 60'000)},
+                       {kOuter, 10000}};
+    Segment segment;
+    segment.header = {flow.inner.port, 10000, 7, 0, kSyn, 65535, {}};
+    box.handle(Direction::outward, packet_of(flow, std::move(segment)), kStart);
+    return drain(box).size();
+  };
+  for (unsigned i = 0; i < 66'000; ++i) REQUIRE(syn(i) == 1);
+  CHECK(box.counters().flows == 66'000);
+  CHECK(syn(65'999) == 1);
+  CHECK(box.counters().flows == 66'000);  // still known
+  CHECK(syn(0) == 1);
+  CHECK(box.counters().flows == 66'001);  // was forgotten
+}
+
+namespace {
+
+/// Everything that comes out of a box for the same traffic, as text.
+std::string history(std::uint64_t seed) {
+  BoxRules rules;
+  for (const auto* text : {"edit=isn", "inspect-dupack:tcp/10000", "proxy-random:tcp/443", "synproxy:tcp/80",
+                           "nat=203.0.113.9/1s", "throttle=1M:udp", "rst=200:tcp/10000"}) {
+    REQUIRE(add_profile(rules, text));
+  }
+  for (auto& direction : rules.impair) {
+    direction[0] = *parse_impairment("loss=5%,burst=1%/20%,delay=5ms,jitter=3ms,duplicate=1%,corrupt=1%,reorder=2%");
+    direction[1] = *parse_impairment("loss=1%,rate=20M");
+  }
+  rules.seed = seed;
+  Box box{std::move(rules), kOwn, kOwn6};
+  std::mt19937_64 random{99};  // of the traffic, always the same
+  std::string all;
+  auto now = kStart;
+  std::map<std::uint16_t, std::array<std::uint32_t, 2>> next;
+  for (int i = 0; i < 20'000; ++i) {
+    now += std::chrono::microseconds{random() % 500};
+    while (const auto due = box.next_deadline()) {
+      if (*due > now) break;
+      box.handle_deadline(*due);
+    }
+    const auto direction = random() % 2 == 0 ? Direction::outward : Direction::inward;
+    const std::uint16_t port = std::array<std::uint16_t, 4>{10000, 443, 80, 4500}[random() % 4];
+    if (port == 4500) {
+      const auto octets = random() % 1000;
+      box.handle(direction,
+                 direction == Direction::outward
+                     ? udp({kInner, 5000}, {kOuter, 4500}, octets)
+                     : udp({kOuter, 4500}, {*IpAddress::parse("203.0.113.9"), 20001}, octets),
+                 now);
+    } else {
+      const FlowKey flow{6, {kInner, 40000}, {kOuter, port}};
+      auto& sequence = next[port][index(direction)];
+      Segment segment;
+      segment.direction = direction;
+      const bool first = sequence == 0;
+      segment.header = {40000, port, sequence, next[port][index(opposite(direction))], kAck, 65535, {}};
+      if (direction == Direction::inward) std::swap(segment.header.source_port, segment.header.destination_port);
+      if (first) segment.header.flags = direction == Direction::outward ? kSyn : kSyn | kAck;
+      if (!first) segment.payload.resize(random() % 1200);
+      sequence += first ? 1 : static_cast<std::uint32_t>(segment.payload.size());
+      box.handle(direction, packet_of(flow, std::move(segment)), now);
+    }
+    while (const auto sent = box.poll_packet()) {
+      all += std::to_string(now.time_since_epoch().count()) + (sent->direction == Direction::outward ? " > " : " < ");
+      all.append(sent->packet.begin(), sent->packet.end());
+    }
+    while (const auto note = box.poll_note()) {
+      all += note->flow.to_string() + std::string{note->decision.what} + std::string{note->decision.why} +
+             std::to_string(note->decision.sequence) + "/" + std::to_string(note->decision.count);
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("the same seed and traffic give the same decisions and packets, another seed others", "[middlebox]") {
+  const auto first = history(1);
+  CHECK(first.size() > 1'000'000);
+  CHECK((history(1) == first));
+  CHECK((history(2) != first));
 }

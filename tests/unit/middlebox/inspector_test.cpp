@@ -12,6 +12,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using transports::ctcp::kAck;
 using transports::ctcp::kRst;
+using transports::ctcp::kSyn;
 
 namespace {
 
@@ -136,4 +137,104 @@ TEST_CASE("nothing of a flow passes whose handshake was not seen", "[middlebox]"
   Output out;
   inspector.handle(segment(Direction::outward, kAck, 5, 5, 10), Instant{}, out);
   CHECK(out.forward.empty());
+}
+
+TEST_CASE("an ASA that proxies acknowledges on behalf and sees it through to the receiver", "[middlebox]") {
+  Inspector inspector{
+      {.past_gap = InspectorRules::PastGap::hold, .queue_segments = 3, .duplicate_acks = true, .ack_on_behalf = true}};
+  DeviceBench bench{inspector};
+  auto out = bench.data(0, 100);
+  REQUIRE(out.forward.size() == 2);  // the data, and its ACK
+  CHECK(out.forward[1].direction == Direction::inward);
+  CHECK(out.forward[1].header.acknowledgement == kInnerIsn + 1 + 100);
+  CHECK(out.forward[1].header.sequence == kOuterIsn + 1);
+
+  CHECK(bench.ack(0).forward.empty());  // the receiver is behind: its sender need not know
+  out = bench.ack(0, 30000);            // but for another window
+  REQUIRE(out.forward.size() == 1);
+  CHECK(out.forward[0].header.acknowledgement == kInnerIsn + 1 + 100);
+  CHECK(out.forward[0].changed);
+
+  CHECK(bench.ack(0, 30000).forward.empty());
+  out = bench.ack(0, 30000);  // the third duplicate: the device itself sends again
+  REQUIRE(out.forward.size() == 1);
+  CHECK(out.forward[0].direction == Direction::outward);
+  CHECK(out.forward[0].header.sequence == kInnerIsn + 1);
+  CHECK(out.forward[0].payload.size() == 100);
+  out = bench.wait(seconds{1});  // and after a while, whatever the receiver says
+  REQUIRE(out.forward.size() == 1);
+  CHECK(out.forward[0].payload.size() == 100);
+
+  (void)bench.ack(100, 30000);
+  CHECK_FALSE(inspector.next_deadline());
+  CHECK(inspector.kept_octets() == 0);
+  out = bench.data(200, 100);  // a hole: nothing goes on, duplicate ACK
+  REQUIRE(out.forward.size() == 1);
+  CHECK(out.forward[0].header.acknowledgement == kInnerIsn + 1 + 100);
+  out = bench.data(100, 100);
+  REQUIRE(out.forward.size() == 3);
+  CHECK(out.forward[2].header.acknowledgement == kInnerIsn + 1 + 300);
+}
+
+TEST_CASE("a receiver that never acknowledges does not fill the memory of who answers for it", "[middlebox]") {
+  Inspector inspector{{.ack_on_behalf = true}};
+  DeviceBench bench{inspector};
+  std::size_t passed = 0;
+  for (std::uint32_t i = 0; i < 1000; ++i) passed += bench.data(i * 1000, 1000).forward.empty() ? 0U : 1U;
+  CHECK(passed == Keeper::kOctetsMost / 1000);
+  CHECK(inspector.kept_octets() <= Keeper::kOctetsMost);
+}
+
+TEST_CASE("data past the receiver's window is dropped, scaled if both ends scale", "[middlebox]") {
+  Inspector inspector{{.discard_past_window = true}};
+  DeviceBench bench{inspector};  // 65535 without scaling
+  CHECK(bench.data(65535, 10).forward.size() == 1);
+  CHECK(bench.data(65536, 10).forward.empty());
+  (void)bench.data(0, 1000);
+  (void)bench.ack(1000);
+  CHECK(bench.data(65536, 10).forward.size() == 1);
+
+  Inspector scaled{{.discard_past_window = true}};
+  for (const auto direction : {Direction::outward, Direction::inward}) {
+    const bool outward = direction == Direction::outward;
+    auto syn = segment(direction, outward ? kSyn : kSyn | kAck, outward ? kInnerIsn : kOuterIsn,
+                       outward ? 0 : kInnerIsn + 1, 0, 1000);
+    syn.header.options.window_scale = 4;
+    Output out;
+    scaled.handle(syn, Instant{}, out);
+  }
+  Output out;
+  scaled.handle(segment(Direction::outward, kAck, kInnerIsn + 1 + 1001, kOuterIsn + 1, 10), Instant{}, out);
+  CHECK(out.forward.empty());  // the SYN-ACK's window is not scaled
+  scaled.handle(segment(Direction::inward, kAck, kOuterIsn + 1, kInnerIsn + 1, 0, 1000), Instant{}, out);
+  scaled.handle(segment(Direction::outward, kAck, kInnerIsn + 1 + 16000, kOuterIsn + 1, 10), Instant{}, out);
+  CHECK(out.forward.size() == 2);
+}
+
+TEST_CASE("the first copy wins over what is sent again with other octets", "[middlebox]") {
+  const auto snort = device("snort-inline");
+  DeviceBench bench{*snort};
+  const auto first = bench.data(100, 100).forward.at(0).payload;
+  auto other = segment(Direction::outward, kAck, kInnerIsn + 1 + 150, kOuterIsn + 1, 100);
+  for (auto& octet : other.payload) octet = 0xEE;
+  const auto out = bench.give(other);
+  REQUIRE(out.forward.size() == 1);
+  CHECK(decided(out, "rewrite"));
+  CHECK(out.forward[0].changed);
+  CHECK(std::equal(first.begin() + 50, first.end(), out.forward[0].payload.begin()));
+  CHECK(out.forward[0].payload[50] == 0xEE);
+}
+
+TEST_CASE("segments without octets past a hole are bounded, too", "[middlebox]") {
+  for (const auto* name : {"ips", "ips-hold"}) {
+    const auto ips = device(name);
+    DeviceBench bench{*ips};
+    bool killed = false;
+    for (std::uint32_t i = 0; i < 10000 && !killed; ++i) {
+      killed = decided(
+          bench.give(segment(Direction::outward, kAck | transports::ctcp::kFin, kInnerIsn + 10 + i * 4, kOuterIsn + 1)),
+          "kill");
+    }
+    CHECK(killed);
+  }
 }

@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <random>
+#include <set>
 
 #include "tests/support/virtual_clock.h"
 
@@ -16,7 +17,7 @@ namespace {
 
 /// Two ends of the same TCP with a proxy between them, 10 ms from each, losing packets on both lines.
 struct Line {
-  Line(double chance, std::uint16_t chunk) : loss{chance}, proxy{ProxyRules{chunk, true}, 0x7FFFFFFF, 0xFFFFFFF0} {}
+  Line(double chance, ProxyRules rules) : loss{chance}, proxy{rules, 0x7FFFFFFF, 0xFFFFFFF0} {}
 
   void launch(bool at_proxy, Segment segment) {
     if (static_cast<double>(random() >> 11U) * 0x1.0p-53 < loss) return;
@@ -33,6 +34,7 @@ struct Line {
   void give_out(Output& out) {
     for (auto& segment : out.forward) {
       from_proxy = std::max(from_proxy, segment.payload.size());
+      if (!segment.payload.empty()) lengths.insert(segment.payload.size());
       launch(false, std::move(segment));
     }
   }
@@ -77,6 +79,7 @@ struct Line {
   std::multimap<Instant, std::pair<bool, Segment>> flying;
   Bytes at_server;
   std::size_t longest = 0, from_proxy = 0;
+  std::set<std::size_t> lengths;  // of what the proxy sent
 };
 
 Bytes pattern(std::size_t octets) {
@@ -88,7 +91,7 @@ Bytes pattern(std::size_t octets) {
 }  // namespace
 
 TEST_CASE("a proxy copies the stream octet by octet and cuts it anew", "[middlebox]") {
-  Line line{0, 700};
+  Line line{0, {.segment_octets = 700}};
   const auto sent = pattern(300'000);
   line.client.write(sent);
   line.run(std::chrono::seconds{20});
@@ -98,7 +101,7 @@ TEST_CASE("a proxy copies the stream octet by octet and cuts it anew", "[middleb
 }
 
 TEST_CASE("its own TCP repairs what is lost on either side", "[middlebox]") {
-  Line line{0.03, 1448};
+  Line line{0.03, {}};
   const auto sent = pattern(200'000);
   line.client.write(sent);
   line.run(std::chrono::seconds{300});
@@ -106,7 +109,7 @@ TEST_CASE("its own TCP repairs what is lost on either side", "[middlebox]") {
 }
 
 TEST_CASE("the end of the stream and a reset go through", "[middlebox]") {
-  Line line{0, 1448};
+  Line line{0, {}};
   line.client.write(pattern(10));
   line.client.finish();
   line.run(std::chrono::seconds{2});
@@ -118,4 +121,25 @@ TEST_CASE("the end of the stream and a reset go through", "[middlebox]") {
   reset.header.flags = transports::ctcp::kRst;
   line.proxy.handle(reset, line.clock.now(), out);
   CHECK(line.proxy.dead());
+}
+
+TEST_CASE("a proxy waits for whole segments, but not for ever", "[middlebox]") {
+  Line line{0, {.coalesce_wait = milliseconds{50}}};
+  const auto sent = pattern(1448 + 100);
+  line.run(milliseconds{100});
+  line.client.write(ByteView{sent}.first(600));
+  line.run(milliseconds{5});  // until the proxy has it
+  line.client.write(ByteView{sent}.subspan(600));
+  line.run(std::chrono::seconds{1});
+  CHECK(line.at_server == sent);
+  CHECK(line.lengths == std::set<std::size_t>{100, 1448});
+}
+
+TEST_CASE("a proxy that cuts at random loses nothing", "[middlebox]") {
+  Line line{0.02, {.random_cuts = 11}};
+  const auto sent = pattern(100'000);
+  line.client.write(sent);
+  line.run(std::chrono::seconds{200});
+  CHECK(line.at_server == sent);
+  CHECK(line.lengths.size() > 40);
 }
