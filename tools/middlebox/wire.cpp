@@ -117,7 +117,7 @@ Result<void, UserError> Wire::run(const std::function<void(const Box::Note&)>& n
   std::array<pollfd, 2> fds{};
   for (std::size_t i = 0; i < 2; ++i) fds[i] = {ports_[i].packets.get(), POLLIN, 0};
   for (;;) {
-    const auto before = monotonic_now();
+    const auto before = now_ = monotonic_now();
     if (const auto due = box_->next_deadline(); due && *due <= before) box_->handle_deadline(before);
     flush(noted);
     std::optional<timespec> timeout;
@@ -127,7 +127,7 @@ Result<void, UserError> Wire::run(const std::function<void(const Box::Note&)>& n
       timeout = timespec{whole.count(), (left - whole).count()};
     }
     const auto ready = ::ppoll(fds.data(), fds.size(), timeout ? &*timeout : nullptr, &waiting_mask);
-    const auto now = monotonic_now();
+    const auto now = now_ = monotonic_now();
     if (interrupted(*box_, now)) return {};
     if (ready < 0 && errno != EINTR) return fail_user("cannot wait for packets: " + errno_text());
     if (ready <= 0) continue;
@@ -176,7 +176,7 @@ void Wire::forward(Direction direction, const packet::VirtioNetHeader& header, B
   if ((header.flags & packet::kVirtioNeedsCsum) != 0 && header.csum_start >= kEthernetBytes) {
     l3.csum_start = static_cast<std::uint16_t>(header.csum_start - kEthernetBytes);
   }
-  if (box_->transparent(flow_of(direction, packet, *ip))) {
+  if (!tap_ && box_->transparent(flow_of(direction, packet, *ip))) {
     ByteSpan whole = packet.first(ip->total_bytes);
     if (decrement_ttl(whole, *ip)) {
       ++passed_whole_;
@@ -185,7 +185,9 @@ void Wire::forward(Direction direction, const packet::VirtioNetHeader& header, B
     }
   }
   if (header.gso_type == packet::kVirtioGsoNone && (header.flags & packet::kVirtioNeedsCsum) == 0) {
-    box_->handle(direction, packet, now);
+    const auto whole = packet.first(ip->total_bytes);
+    if (tap_) tap_(index(direction), true, whole, now);
+    box_->handle(direction, whole, now);
     return;
   }
   cut_.clear();
@@ -193,7 +195,10 @@ void Wire::forward(Direction direction, const packet::VirtioNetHeader& header, B
     ++send_failed_;
     return;
   }
-  for (const auto& one : cut_) box_->handle(direction, one.data(), now);
+  for (const auto& one : cut_) {
+    if (tap_) tap_(index(direction), true, one.data(), now);
+    box_->handle(direction, one.data(), now);
+  }
   cut_.clear();
 }
 
@@ -216,6 +221,7 @@ void Wire::send(Direction direction, const packet::VirtioNetHeader& header, Byte
       }
       return;
     }
+    if (tap_) tap_(index(opposite(direction)), false, packet, now_);
     sockaddr_storage to{};
     const auto octets = Endpoint{destination, 0}.to_sockaddr(to);
     const int fd = destination.is_v4() ? port.raw_v4.get() : port.raw_v6.get();
@@ -223,6 +229,7 @@ void Wire::send(Direction direction, const packet::VirtioNetHeader& header, Byte
       ++send_failed_;
     return;
   }
+  if (tap_) tap_(index(opposite(direction)), false, packet, now_);
   std::array<std::uint8_t, packet::VirtioNetHeader::kBytes + kEthernetBytes> front{};
   auto l2 = header;
   if ((l2.flags & packet::kVirtioNeedsCsum) != 0)

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "common/base/result.h"
@@ -33,6 +34,10 @@ class Wire {
  public:
   /// Errors: no such interface, not Ethernet, no permission, forwarding is on.
   [[nodiscard]] static Result<std::unique_ptr<Wire>, UserError> open(const WireConfig& config, BoxRules rules);
+
+  /// Shows every packet as it comes in by an interface (0 inner, 1 outer) or leaves by it. Nothing passes whole then.
+  using Tap = std::function<void(std::size_t interface, bool inbound, ByteView packet, Instant now)>;
+  void set_tap(Tap tap) { tap_ = std::move(tap); }
 
   /// Until stop() or a signal that `interrupted` tells of. `noted` gets every decision.
   [[nodiscard]] Result<void, UserError> run(const std::function<void(const Box::Note&)>& noted,
@@ -73,6 +78,8 @@ class Wire {
   packet::PacketCarver carver_{pool_};
   std::vector<packet::Packet> cut_;
   Bytes buffer_;
+  Tap tap_;
+  Instant now_{};  // of this round
   std::uint64_t passed_whole_ = 0, send_failed_ = 0;
 };
 
