@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seed corpora of segment, coalesce, clamp_mss and esp_open: well-formed packets for the fuzzer to bend."""
+"""Writes the seed corpora of segment, coalesce, clamp_mss, esp_open and middlebox: well-formed packets for the fuzzer to bend."""
 import ipaddress
 import pathlib
 import struct
@@ -91,3 +91,23 @@ write("esp_open",
                                                                                for n in (0x1FFFFFFF1, 0x200000005)]),
       twice=batch(1, inner[:1] * 3), padded=batch(1, [esp(udp(data) + bytes(100), 4)]), forged=batch(0, inner),
       wrong_family=batch(1, [esp(udp(data), 41)]), foreign=batch(1, [esp(udp(data)[:12] + bytes(4) + udp(data)[16:], 4)]))
+
+
+def step(inward, flags, seq, ack, octets=0, options=0, window=60000):
+    """A segment as fuzz_middlebox.cpp makes it; numbers from the ISNs on."""
+    return struct.pack("!BBBHHHBH", 200, inward, flags, seq, ack, window, options, octets)
+
+
+def elapse(milliseconds):
+    return bytes([milliseconds.bit_length() - 1])
+
+
+SYN, ACK, FIN, RST = 2, 16, 1, 4
+opening = step(0, SYN, 0, 0, options=0xEF) + step(1, SYN | ACK, 0, 1, options=0xEF) + step(0, ACK, 1, 1, options=8)
+gap = opening + step(0, ACK, 1001, 1, 1000, 8) + step(1, ACK, 1, 1, 0, 24) + step(0, ACK, 2001, 1, 1000, 8)
+filled = gap + elapse(64) + step(0, ACK, 1, 1, 1000, 8) + step(1, ACK, 1, 3001, 200, 8) + step(0, ACK, 3001, 201, 0, 8)
+ends = filled + step(0, ACK | FIN, 3001, 201) + step(1, ACK | FIN, 201, 3002) + step(1, RST, 202, 3002) + elapse(8192)
+packet = tcp(data[:100])
+for number, more in enumerate((0, 1, 2, 4, 8, 16, 31) * 4):
+    write("middlebox", **{"device%02d" % number: bytes([number, more]) + filled + elapse(8192) * 3 + ends[len(filled):]
+                          + bytes([65, len(packet)]) + packet + bytes([66, 40]) + udp(b"abcdefghijkl") + opening})
