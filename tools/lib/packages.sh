@@ -21,11 +21,16 @@ readonly PACKAGES_CHECK=(
 )
 # Compilers of the presets fuzz and tidy, which tools/check does not build.
 readonly PACKAGES_DEVELOP=(clang-14 clang-tidy-14 libclang-rt-14-dev shellcheck)
-# What tools/bench compares with.
-readonly PACKAGES_BENCH=(openvpn openssl)
+# What tools/bench measures with and compares with.
+readonly PACKAGES_BENCH=(
+  python3 ethtool libbenchmark-dev openssl
+  openvpn wireguard-go wireguard-tools ocserv openconnect
+  strongswan-charon strongswan-swanctl libcharon-extra-plugins libcharon-extauth-plugins
+  libstrongswan-extra-plugins libstrongswan-standard-plugins
+)
 
 # Services that some of these packages would start and enable. Nobody asked for them, so they are kept off.
-readonly UNWANTED_SERVICES=(strongswan-starter ipsec openvpn iperf3 haproxy)
+readonly UNWANTED_SERVICES=(strongswan-starter ipsec openvpn iperf3 haproxy ocserv)
 
 # missing_packages NAME…: prints those that are not installed.
 missing_packages() {
