@@ -61,8 +61,21 @@ bool NextHops::neighbour_changed() noexcept {
 }
 
 void NextHops::handle_change() {
-  if (monitor_.drain(0)) entries_.clear();
+  if (monitor_.drain(0)) {
+    entries_.clear();
+    local_.reset();
+  }
   if (neighbour_changed()) ++generation_;
+}
+
+bool NextHops::is_local(const IpAddress& address) {
+  if (!local_) {
+    const auto all = netlink_.addresses(0);
+    if (!all) return true;  // asked again with the next packet
+    local_.emplace();
+    for (const auto& one : *all) local_->insert(one.address);
+  }
+  return local_->contains(address);
 }
 
 std::optional<MacAddress> NextHops::neighbour(unsigned ifindex, const IpAddress& address) {

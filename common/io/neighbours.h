@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "common/base/ip_address.h"
 #include "common/base/result.h"
@@ -38,6 +39,8 @@ class NextHops {
 
   /// Errors: there is no route.
   [[nodiscard]] Result<NextHop> find(const IpAddress& destination, Instant now);
+  /// Whether packets to the address end at this host, by the addresses of its interfaces; others only pass it.
+  [[nodiscard]] bool is_local(const IpAddress& address);
   /// Readable when handle_change() has something to do. Borrowed.
   [[nodiscard]] int fd() const noexcept { return monitor_.fd(); }
   [[nodiscard]] int neighbour_fd() const noexcept { return neighbours_.get(); }
@@ -66,7 +69,8 @@ class NextHops {
   UniqueFd query_;
   std::uint32_t mark_;
   std::unordered_map<IpAddress, Entry> entries_;
-  std::uint64_t generation_ = 0;  // of what is known of neighbours
+  std::uint64_t generation_ = 0;                        // of what is known of neighbours
+  std::optional<std::unordered_set<IpAddress>> local_;  // nothing: to be asked for
 };
 
 }  // namespace switchback::io

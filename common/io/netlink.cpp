@@ -289,7 +289,7 @@ Result<std::vector<IpPrefix>> Netlink::addresses(unsigned ifindex) {
       return;
     }
     const auto* info = static_cast<const ifaddrmsg*>(nlmsg_data(answer));
-    if (info->ifa_index != ifindex) return;
+    if (ifindex != 0 && info->ifa_index != ifindex) return;
     const auto address = address_of(attributes[attributes[IFA_LOCAL] != nullptr ? IFA_LOCAL : IFA_ADDRESS]);
     if (!address.empty()) found.push_back({address, info->ifa_prefixlen});
   }));

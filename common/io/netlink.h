@@ -75,6 +75,7 @@ class Netlink {
   [[nodiscard]] Result<void> add_address(unsigned ifindex, const IpPrefix& address);
   /// Absent already: no error.
   [[nodiscard]] Result<void> delete_address(unsigned ifindex, const IpPrefix& address);
+  /// @param ifindex  0: of all interfaces
   [[nodiscard]] Result<std::vector<IpPrefix>> addresses(unsigned ifindex);
 
   /// Replaces a route with the same destination, table and metric.

@@ -104,7 +104,10 @@ Connection* Driver::admit(const TcpSegmentView& segment, const AddressPair& path
   for (const auto& candidate : guards_) {
     const auto& local = candidate.io.local;
     if (local.port != path.local.port || local.address.family() != path.local.address.family()) continue;
-    if (local.address == path.local.address || local.address.is_unspecified()) guard = &candidate;
+    // The packet socket also sees what this host only forwards, to others' ports of that number.
+    const bool ours =
+        local.address == path.local.address || (local.address.is_unspecified() && hops_.is_local(path.local.address));
+    if (ours) guard = &candidate;
   }
   if (guard == nullptr) return nullptr;  // of a port given up, or another address's: not ours to answer
   const auto& cookies = path.local.address.is_v6() ? *guard->cookies_v6 : *guard->cookies_v4;

@@ -363,6 +363,31 @@ TEST_CASE("a connection without a session is closed after its time, and an addre
   });
 }
 
+TEST_CASE("what passes the host on its way to others is none of the headend's business", "[ctcp]") {
+  in_lab([](Lab& lab) {
+    auto headend = lab.at_headend([] { return std::make_unique<Side>(true); });
+    // The headend's host is the way to an address that is not its own, and to where nobody is.
+    REQUIRE(std::system("ip route add 10.10.0.0/24 via 10.9.0.2 && ip -6 route add fd0a::/64 via fd09::2") == 0);
+    Side client{false};
+    for (const auto* to : {"10.10.0.1", "fd0a::1"}) {
+      client.transport->open_path({7, {}, {addr(to), kPort}, false}, now());
+    }
+    for (const auto* to : {"10.9.0.2", "fd09::2"}) {
+      client.transport->open_path({8, {}, {addr(to), kPort}, false}, now());
+    }
+    REQUIRE(run_until({&client, headend.get()}, [&] { return client.reports.size() >= 2; }));
+    for (const auto& report : client.reports) {
+      CHECK(report.kind == PathReport::Kind::opened);
+      CHECK(report.request == 8);
+    }
+    // An address that the host gets later is its own, too.
+    lab.at_headend([] { return std::system("ip addr add 10.9.0.7/24 dev v1"); });
+    client.reports.clear();
+    client.transport->open_path({9, {}, {addr("10.9.0.7"), kPort}, false}, now());
+    CHECK(run_until({&client, headend.get()}, [&] { return client.report(PathReport::Kind::opened) != nullptr; }));
+  });
+}
+
 TEST_CASE("segments forged off the path end nothing", "[ctcp]") {
   in_lab([](Lab& lab) {
     Side client{false};
