@@ -47,7 +47,9 @@ std::optional<std::size_t> SenderRing::place(std::size_t bytes) const noexcept {
   return bytes < oldest - write_ ? std::optional<std::size_t>{write_} : std::nullopt;
 }
 
-bool SenderRing::has_room(std::size_t bytes) const noexcept { return place(bytes).has_value(); }
+bool SenderRing::has_room(std::size_t bytes, std::size_t segments) const noexcept {
+  return count_ + segments <= limits_.segments && place(bytes).has_value();
+}
 
 void SenderRing::push(const Sent& sent) {
   if (count_ == slots_.size()) {

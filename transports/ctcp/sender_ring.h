@@ -64,7 +64,8 @@ class SenderRing {
 
   /// Takes a segment's octets, header and payload in a row; false if there is no room. It is sent by poll_new().
   [[nodiscard]] bool append(ByteView header, ByteView payload);
-  [[nodiscard]] bool has_room(std::size_t bytes) const noexcept;
+  /// @param segments  that the octets come in
+  [[nodiscard]] bool has_room(std::size_t bytes, std::size_t segments = 1) const noexcept;
 
   struct Piece {
     std::uint64_t begin;

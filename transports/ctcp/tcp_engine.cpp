@@ -298,7 +298,8 @@ SendVerdict TcpEngine::send_frame(stream::Content content, ByteView payload) {
     ++signals_.window_drops;
     return SendVerdict::no_window;
   }
-  if (!sender_->has_room(total + 2 * std::size_t{segment_bytes_})) {
+  const std::size_t pieces = (start > 0 ? 1U : 0U) + (total + segment_bytes_ - 1) / segment_bytes_;
+  if (!sender_->has_room(total + 2 * std::size_t{segment_bytes_}, pieces)) {
     ++signals_.ring_drops;
     return SendVerdict::no_room;
   }

@@ -234,6 +234,23 @@ TEST_CASE("an ESP packet beyond a segment is refused, an IKE message is cut", "[
   CHECK_FALSE(pair.headend->signals().proxy_proven);
 }
 
+TEST_CASE("a ring that is full of small segments refuses a cut IKE message as a whole", "[ctcp][engine]") {
+  Pair pair;
+  pair.establish();
+  unsigned sent = 0;
+  while (pair.headend->send_frame(Content::esp, esp(3, 40)) == SendVerdict::taken) {
+    ++sent;
+    pair.drain(*pair.headend);
+    REQUIRE(sent < 100'000);
+    // With room for one segment only, a message of three must leave nothing of itself in the stream.
+    if (sent + 1 < SenderLimits{}.segments) continue;
+    const auto next = pair.headend->sender()->next();
+    CHECK(pair.headend->send_frame(Content::ike, Bytes(3000, 9)) == SendVerdict::no_room);
+    CHECK(pair.headend->sender()->next() == next);
+  }
+  CHECK(sent == SenderLimits{}.segments);
+}
+
 TEST_CASE("a stream that is not ours is reset", "[ctcp][engine]") {
   Pair pair;
   const auto syn = pair.drain(pair.client).at(0);
