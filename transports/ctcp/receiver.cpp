@@ -27,6 +27,7 @@ StreamReceiver::StreamReceiver(std::uint64_t first, const ReceiverConfig& config
     : config_{config},
       scanner_{config.expect_prefix, scanner_limits(config)},
       first_{first},
+      floor_{first},
       ack_point_{first},
       highest_{first} {
   if (config_.in_order) config_.complete = true;
@@ -55,13 +56,13 @@ void StreamReceiver::handle_data(std::uint64_t begin, ByteView payload, const st
   ++counters_.segments;
   give_up_ = std::max(kHoleFloor, srtt * 4);
   const auto end = begin + payload.size();
-  const auto floor = std::max(first_, ack_point_ > config_.window ? ack_point_ - config_.window : 0);
-  if (begin < floor || end > ack_point_ + config_.window) {
+  floor_ = std::max(floor_, ack_point_ > config_.window ? ack_point_ - config_.window : 0);
+  if (begin < floor_ || end > ack_point_ + config_.window) {
     ++counters_.outside_window;
     ack_now_ = true;  // RFC 9293 §3.10.7.4: unacceptable segments are answered
     return;
   }
-  if (!ranges_.ranges().empty() && ranges_.ranges().front().end < floor) ranges_.forget_below(floor);
+  if (!ranges_.ranges().empty() && ranges_.ranges().front().end < floor_) ranges_.forget_below(floor_);
 
   const auto before = ack_point_;
   bool novel = false;
@@ -82,7 +83,10 @@ void StreamReceiver::handle_data(std::uint64_t begin, ByteView payload, const st
     return;
   }
   move_ack_point();
-  if (ranges_.size() > kMaximumRanges && !config_.complete) give_up_first_hole();
+  if (ranges_.size() > kMaximumRanges && !config_.complete) {
+    give_up_first_hole();
+    forget_oldest();
+  }
 
   if (ack_point_ > before) {
     // A second segment, or a hole filled, is acknowledged at once: RFC 5681 §4.2.
@@ -128,6 +132,14 @@ void StreamReceiver::give_up_first_hole() noexcept {
   ack_point_ = beyond->end;
   ++counters_.holes_given_up;
   ack_now_ = true;
+}
+
+/// Holes that were passed are remembered for what may still fill them. Who makes too many of them loses the oldest.
+void StreamReceiver::forget_oldest() noexcept {
+  const auto oldest = ranges_.ranges().front().end;
+  if (oldest > ack_point_) return;
+  floor_ = std::max(floor_, oldest);
+  ranges_.forget_below(oldest + 1);
 }
 
 std::optional<Instant> StreamReceiver::next_deadline() const noexcept { return earliest(delayed_ack_, give_up_at()); }

@@ -70,6 +70,8 @@ class StreamReceiver {
   /// Segments end within frames that their sender did not cut.
   [[nodiscard]] bool resegmented() const noexcept { return scanner_.counters().cut_frames > 0; }
   [[nodiscard]] bool stream_ok() const noexcept { return scanner_.ok(); }
+  /// Runs of octets that are remembered as received.
+  [[nodiscard]] std::size_t ranges() const noexcept { return ranges_.size(); }
   [[nodiscard]] const ReceiverCounters& counters() const noexcept { return counters_; }
   [[nodiscard]] const stream::ScannerCounters& scanner_counters() const noexcept { return scanner_.counters(); }
 
@@ -77,10 +79,12 @@ class StreamReceiver {
   [[nodiscard]] std::optional<Instant> give_up_at() const noexcept;
   void move_ack_point() noexcept;
   void give_up_first_hole() noexcept;
+  void forget_oldest() noexcept;
 
   ReceiverConfig config_;
   stream::FrameScanner scanner_;
   std::uint64_t first_;
+  std::uint64_t floor_;  // what is before it has come, or is not wanted any more
   std::uint64_t ack_point_;
   std::uint64_t highest_;
   std::uint64_t latest_ = 0;  // where octets last came out of order

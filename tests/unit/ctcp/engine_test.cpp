@@ -1,3 +1,4 @@
+#include <array>
 #include <catch2/catch.hpp>
 
 #include "tests/support/seeded_random.h"
@@ -140,6 +141,30 @@ TEST_CASE("a hole is acknowledged past after 250 ms, and its late octets are sti
   REQUIRE(!acks.empty());
   CHECK(acks.back().header.acknowledgement == second.header.sequence + second.payload.size());
   CHECK(pair.give(*pair.headend, lost) == std::vector<Bytes>{esp(3)});
+}
+
+TEST_CASE("who sends every other octet is given neither memory nor time beyond a bound", "[ctcp][engine][flood]") {
+  for (const bool ack_high : {false, true}) {
+    ReceiverConfig config;
+    config.window = 4U << 20U;
+    config.ack_high = ack_high;
+    const std::uint64_t first = (std::uint64_t{1} << 32U) + 7;
+    StreamReceiver receiver{first, config};
+    const Instant now{std::chrono::hours{1}};
+    const std::array<std::uint8_t, 1> octet{0x5A};
+    for (std::uint64_t i = 1; i < 20'000; ++i) {
+      receiver.start();
+      receiver.handle_data(first + 2 * i, octet, {}, milliseconds{10}, now);
+      REQUIRE(receiver.ranges() <= StreamReceiver::kMaximumRanges + 1);
+    }
+    // What was forgotten counts as received: nothing is handed up twice, and the next octets are taken.
+    const auto outside = receiver.counters().outside_window;
+    receiver.handle_data(first + 2, octet, {}, milliseconds{10}, now);
+    CHECK(receiver.counters().outside_window == outside + 1);
+    const auto end = receiver.highest();
+    receiver.handle_data(end, octet, {}, milliseconds{10}, now);
+    CHECK(receiver.highest() == end + 1);
+  }
 }
 
 TEST_CASE("forged segments from off the path change nothing", "[ctcp][engine][rfc5961]") {
