@@ -19,9 +19,12 @@ std::uint8_t mss_index(std::uint16_t mss) noexcept {
   return index;
 }
 
-std::uint8_t count_at(Instant now) noexcept {
-  return static_cast<std::uint8_t>((now.time_since_epoch() / SynCookies::kLifetime) & 0x1F);
+std::uint64_t count_at(Instant now) noexcept {
+  return static_cast<std::uint64_t>(now.time_since_epoch() / SynCookies::kLifetime);
 }
+
+/// Of the count, so many low bits are in a cookie; all of it is in the hash, so that none is ever good again.
+constexpr std::uint64_t kCountBits = 0x1F;
 
 // Low six bits of the SYN-ACK's timestamp: scale, SACK permitted, engine's SYN.
 constexpr std::uint32_t kTimestampBits = 0x3F;
@@ -34,19 +37,20 @@ std::uint32_t timestamp_at(Instant now, std::uint32_t offset) noexcept {
   return static_cast<std::uint32_t>(milliseconds) + offset;
 }
 
-SynCookies::Mac SynCookies::mac(const AddressPair& path, std::uint32_t remote_isn, std::uint8_t count,
+SynCookies::Mac SynCookies::mac(const AddressPair& path, std::uint32_t remote_isn, std::uint64_t count,
                                 std::uint8_t index) const {
-  std::array<std::uint8_t, 10> rest{};
+  constexpr std::size_t kCount = 8, kIndex = 16;
+  std::array<std::uint8_t, 17> rest{};
   store_be(rest.data(), path.local.port);
   store_be(rest.data() + 2, path.remote.port);
   store_be(rest.data() + 4, remote_isn);
-  rest[8] = count;
-  rest[9] = index;
+  store_be(rest.data() + kCount, count);
+  rest[kIndex] = index;
   const auto hash = crypto::prf(crypto::PrfAlgorithm::hmac_sha2_256, key_.view(),
                                 {path.local.address.bytes(), path.remote.address.bytes(), rest});
   // The offset must be known again when the count has moved on, so it depends on the addresses alone, RFC 7323 §5.4.
-  rest[8] = 0xFF;
-  rest[9] = 0xFF;
+  store_be(rest.data() + kCount, ~std::uint64_t{0});
+  rest[kIndex] = 0xFF;
   const auto offset = crypto::prf(crypto::PrfAlgorithm::hmac_sha2_256, key_.view(),
                                   {path.local.address.bytes(), path.remote.address.bytes(), rest});
   return {load_be<std::uint32_t>(hash.view().data()) & 0xFFFFFFU, load_be<std::uint32_t>(offset.view().data())};
@@ -62,7 +66,8 @@ std::optional<OutSegment> SynCookies::answer(const TcpSegmentView& syn, const Ad
   auto& header = out.header;
   header.source_port = path.local.port;
   header.destination_port = path.remote.port;
-  header.sequence = (std::uint32_t{count} << 27U) | (std::uint32_t{index} << 24U) | keyed.low24;
+  header.sequence =
+      (static_cast<std::uint32_t>(count & kCountBits) << 27U) | (std::uint32_t{index} << 24U) | keyed.low24;
   header.acknowledgement = in.sequence + 1;
   header.flags = kSyn | kAck;
   header.window = kOurSynWindow;
@@ -86,10 +91,10 @@ std::optional<Handshake> SynCookies::accept(const TcpSegmentView& first, const A
   const auto& in = first.header;
   if ((in.flags & (kSyn | kAck | kRst)) != kAck || first.payload.empty()) return std::nullopt;
   const auto cookie = in.acknowledgement - 1;
-  const auto count = static_cast<std::uint8_t>(cookie >> 27U);
   const auto index = static_cast<std::uint8_t>((cookie >> 24U) & 7U);
-  const auto age = (count_at(now) - count) & 0x1F;
+  const auto age = (count_at(now) - (cookie >> 27U)) & kCountBits;
   if (age > 1) return std::nullopt;
+  const auto count = count_at(now) - age;
   const auto keyed = mac(path, in.sequence - 1, count, index);
   std::array<std::uint8_t, 4> expected{}, got{};
   store_be(expected.data(), keyed.low24);

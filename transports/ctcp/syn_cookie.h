@@ -57,7 +57,7 @@ class SynCookies {
     std::uint32_t low24;
     std::uint32_t timestamp_offset;
   };
-  [[nodiscard]] Mac mac(const AddressPair& path, std::uint32_t remote_isn, std::uint8_t count,
+  [[nodiscard]] Mac mac(const AddressPair& path, std::uint32_t remote_isn, std::uint64_t count,
                         std::uint8_t mss_index) const;
 
   Secret key_;

@@ -138,6 +138,17 @@ TEST_CASE("a cookie gives back what its SYN agreed to, to who can read the answe
   CHECK_FALSE(cookies.accept(guessed, kPath, kNow));
 }
 
+TEST_CASE("a cookie that was recorded is worth nothing when its count comes round again", "[ctcp][syncookie]") {
+  const SynCookies cookies{Secret{32}, 1440};
+  const auto answer = cookies.answer(syn_with(true), kPath, kNow);
+  REQUIRE(answer);
+  const auto data = first_data(*answer, as_bytes("IKETCP"));
+  for (int turn = 1; turn < 4; ++turn) {
+    CHECK_FALSE(cookies.accept(data, kPath, kNow + turn * 32 * SynCookies::kLifetime));
+    CHECK_FALSE(cookies.accept(data, kPath, kNow + (turn * 32 + 1) * SynCookies::kLifetime));
+  }
+}
+
 TEST_CASE("without timestamps a cookie agrees to no option that it could not remember", "[ctcp][syncookie]") {
   const SynCookies cookies{Secret{32}, 1440};
   const auto answer = cookies.answer(syn_with(false), kPath, kNow);
