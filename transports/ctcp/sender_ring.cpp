@@ -388,7 +388,7 @@ void SenderRing::scan(Instant now) {
 bool SenderRing::rewind(std::size_t keep, Instant now) {
   // Never back to where the stream's prefix could be lost, nor into a frame; not while the peer has what is past the
   // gap; and at most once in a round trip.
-  if (!may_rewind_ || una_ <= first_ + 8 || !at(0).starts_frame || sacked_ > 0 || now - last_sack_ < kSackMemory ||
+  if (!may_rewind_ || una_ <= first_ + 8 || !at(0).starts_frame || at(0).begin != una_ || sacked_ > 0 || now - last_sack_ < kSackMemory ||
       now - last_rewind_ < srtt()) {
     return false;
   }

@@ -189,6 +189,23 @@ TEST_CASE("what the budget does not buy back is given up, and the latest go out 
   CHECK_FALSE(r.ring.discarding());
 }
 
+TEST_CASE("where an acknowledgement ends within a frame nothing else is ever sent in place of its rest",
+          "[ctcp][sender]") {
+  Ring r;
+  r.send(400);
+  r.now += milliseconds{100};
+  // As step_until_proven(), by a device that takes half a segment more.
+  unsigned acknowledged = 1;
+  for (unsigned step = 0; step < 10; ++step) {
+    for (int i = 0; i < 4; ++i) r.ring.handle_ack({kFirst + acknowledged * 100 + 50, {}, true}, r.now);
+    if (r.ring.discarding()) break;
+    acknowledged += static_cast<unsigned>(r.resent().size());
+    r.now += milliseconds{100};
+  }
+  REQUIRE(r.ring.discarding());
+  CHECK(r.ring.counters().rewinds == 0);
+}
+
 TEST_CASE("a jump over held segments, SACK or a proven proxy keep the ring", "[ctcp][sender]") {
   for (const int kind : {0, 1, 2}) {
     Ring r;
