@@ -351,6 +351,14 @@ std::uint16_t TcpEngine::window_field() const noexcept {
   return static_cast<std::uint16_t>(agreed_.peer_window_scale ? config_.window >> kOurWindowScale : config_.window);
 }
 
+/// For a segment that leaves now.
+std::uint32_t TcpEngine::next_timestamp(Instant now) noexcept {
+  last_timestamp_ = timestamp_at(now, agreed_.timestamp_offset);
+  // The first one bounds what may be echoed: it must not seem new again when they wrap, after 50 days.
+  if (last_timestamp_ - first_timestamp_ > kOldestEcho) first_timestamp_ = last_timestamp_ - kOldestEcho;
+  return last_timestamp_;
+}
+
 TcpHeader TcpEngine::make_header(std::uint8_t flags, std::uint64_t position, Instant now) {
   TcpHeader header;
   header.source_port = config_.local_port;
@@ -360,8 +368,7 @@ TcpHeader TcpEngine::make_header(std::uint8_t flags, std::uint64_t position, Ins
   header.flags = flags;
   header.window = window_field();
   if (agreed_.timestamps) {
-    last_timestamp_ = timestamp_at(now, agreed_.timestamp_offset);
-    header.options.timestamps = Timestamps{last_timestamp_, agreed_.peer_timestamp};
+    header.options.timestamps = Timestamps{next_timestamp(now), agreed_.peer_timestamp};
   }
   last_sent_ = now;
   return header;
@@ -378,8 +385,7 @@ OutSegment TcpEngine::make_syn(Instant now) {
   header.options.mss = config_.mss;
   header.options.window_scale = kOurWindowScale;
   header.options.sack_permitted = true;
-  last_timestamp_ = timestamp_at(now, agreed_.timestamp_offset);
-  header.options.timestamps = Timestamps{last_timestamp_, 0};
+  header.options.timestamps = Timestamps{next_timestamp(now), 0};
   out.resent = syns_sent_ > 0;
   syn_sent_at_ = now;
   syn_at_ = now + kSynTimeout * (1U << syns_sent_);

@@ -104,6 +104,7 @@ class TcpEngine {
   void handle_acknowledgement(const TcpSegmentView& segment, std::uint64_t position, Instant now);
   void challenge(Instant now);
   void finish(CloseReason reason) noexcept;
+  [[nodiscard]] std::uint32_t next_timestamp(Instant now) noexcept;
   [[nodiscard]] std::uint16_t window_field() const noexcept;
   [[nodiscard]] TcpHeader make_header(std::uint8_t flags, std::uint64_t position, Instant now);
   [[nodiscard]] OutSegment make_syn(Instant now);

@@ -276,6 +276,27 @@ TEST_CASE("a ring that is full of small segments refuses a cut IKE message as a 
   CHECK(sent == SenderLimits{}.segments);
 }
 
+TEST_CASE("segments that are under way are taken when the timestamps of a long connection wrap",
+          "[ctcp][engine][rfc7323]") {
+  Pair pair;
+  const auto begun = pair.clock.now();
+  pair.establish();
+  for (std::int64_t quarter = 1; quarter < 4; ++quarter) {  // keepalives would do the same
+    pair.clock.advance_to(begun + milliseconds{quarter << 30U});
+    CHECK(pair.give(*pair.headend, pair.send(pair.client, 4)).size() == 1);
+    CHECK(pair.give(pair.client, pair.send(*pair.headend, 4)).size() == 1);
+  }
+  pair.clock.advance_to(begun + milliseconds{(std::int64_t{1} << 32) - 5});
+  const auto before = pair.send(pair.client, 4);
+  pair.clock.advance(milliseconds{5});
+  CHECK(pair.give(*pair.headend, before).size() == 1);
+  const auto answer = pair.send(*pair.headend, 5);
+  pair.clock.advance(milliseconds{2});
+  pair.send(pair.client, 6);
+  CHECK(pair.give(pair.client, answer).size() == 1);
+  CHECK(pair.client.signals().forged == 0);
+}
+
 TEST_CASE("a stream that is not ours is reset", "[ctcp][engine]") {
   Pair pair;
   const auto syn = pair.drain(pair.client).at(0);
