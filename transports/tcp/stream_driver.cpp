@@ -34,6 +34,12 @@ constexpr std::size_t kMostPiece = 64 * 1024;
 /// Below this what is left of a slab is not worth a read.
 constexpr std::size_t kLeastPiece = 16 * 1024;
 
+/// Rather than FIN: nothing is left behind here, not even TIME_WAIT.
+void reset_at_close(int fd) noexcept {
+  const ::linger at_once{1, 0};
+  ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 AddressPair key_of(const AddressPair& path) noexcept { return {path.local, path.remote, 0}; }
 
 [[nodiscard]] UserError explain_listen(std::string_view name, const Endpoint& local, std::error_code error) {
@@ -210,6 +216,7 @@ void StreamDriver::remove(Connection& connection) {
   if (connection.accepted) {
     const auto holder = held_.find(holder_of(connection.path.remote.address));
     if (holder != held_.end() && --holder->second == 0) held_.erase(holder);
+    if (!connection.proven) --unproven_;
   }
   if (draining_ == connection.id) draining_ = 0;
   const auto id = connection.id;
@@ -268,9 +275,7 @@ void StreamDriver::admit(UniqueFd fd, Instant now) {
   const auto found = held_.find(holder);
   const auto held = found == held_.end() ? std::size_t{0} : found->second;
   if (connections_.size() >= config_.max_connections || held >= config_.max_connections_per_address) {
-    // Reset rather than FIN: nothing is left behind here, not even TIME_WAIT.
-    const ::linger at_once{1, 0};
-    ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    reset_at_close(fd.get());
     return;
   }
   prepare_connected(fd.get());
@@ -278,13 +283,32 @@ void StreamDriver::admit(UniqueFd fd, Instant now) {
   auto& connection = add(std::move(fd));
   connection.accepted = true;
   connection.path = {local_of(connection.fd.get()), remote, 0};
-  connection.unproven_since = now;
   connection.deadline = now + kEstablishTimeout;
   connection.state = State::establishing;
+  note_unproven(connection, now);
   need_tick(now);
   connection.stream = flavour_->make_stream(connection.fd.get(), true);
   if (!connection.stream) return remove(connection);
   establish(connection, now);
+}
+
+void StreamDriver::note_unproven(Connection& connection, Instant now) {
+  connection.unproven_since = now;
+  unproven_order_.push_back(connection.id);
+  // Many: after a restart of the headend all clients come at once. Visitors of the web page are among them.
+  const auto most = std::max<std::size_t>(config_.max_connections / 2, 1);
+  if (unproven_order_.size() > 2 * most) unproven_order_.pop_front();  // it still has its lifetime
+  if (++unproven_ <= most) return;
+  // Strangers must not take all places, and an honest client needs its connection unproven for a moment only: the
+  // oldest goes.
+  while (!unproven_order_.empty()) {
+    const auto id = unproven_order_.front();
+    unproven_order_.pop_front();
+    auto* oldest = find(id);
+    if (oldest == nullptr || oldest == &connection || oldest->proven) continue;
+    reset_at_close(oldest->fd.get());
+    return lose(*oldest, IoStatus::failed, "too many connections have no session");
+  }
 }
 
 void StreamDriver::handle_event(Connection& connection, std::uint32_t events, Instant now) {
@@ -468,11 +492,15 @@ void StreamDriver::set_inbound_spis(const AddressPair& path, std::span<const Spi
   auto* connection = find(path);
   if (connection == nullptr) return;
   const bool proven = !spis.empty();
-  if (connection->proven && !proven) {
-    connection->unproven_since = latest_;
+  if (connection->proven == proven) return;
+  connection->proven = proven;
+  if (!connection->accepted) return;
+  if (proven) {
+    --unproven_;
+  } else {
+    note_unproven(*connection, latest_);
     need_tick(latest_);
   }
-  connection->proven = proven;
 }
 
 void StreamDriver::handle_deadline(Instant now) {

@@ -66,6 +66,7 @@ class StreamDriver final : public Transport {
   void accept_some(std::size_t listener, Instant now);
   void admit(UniqueFd fd, Instant now);
   Connection& add(UniqueFd fd);
+  void note_unproven(Connection& connection, Instant now);
   void handle_event(Connection& connection, std::uint32_t events, Instant now);
   void establish(Connection& connection, Instant now);
   void established(Connection& connection, Instant now);
@@ -103,6 +104,8 @@ class StreamDriver final : public Transport {
   std::unordered_map<std::uint64_t, std::unique_ptr<Connection>> connections_;
   std::unordered_map<AddressPair, Connection*> paths_;
   std::unordered_map<IpAddress, std::size_t> held_;  // accepted connections by holder_of()
+  std::size_t unproven_ = 0;                         // accepted connections that are not proven
+  std::deque<std::uint64_t> unproven_order_;         // the oldest first, with some that are gone or proven
   std::uint64_t next_id_ = 1;
   std::optional<Instant> next_tick_;
   Instant latest_{};

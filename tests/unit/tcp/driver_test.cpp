@@ -354,9 +354,9 @@ TEST_CASE("a connection that says nothing is closed after ten seconds", "[tcp]")
 }
 
 TEST_CASE("connections are limited for each address and in all", "[tcp]") {
-  for (const bool total : {false, true}) {
+  {
     TransportConfig base;
-    (total ? base.max_connections : base.max_connections_per_address) = 2;
+    base.max_connections_per_address = 2;
     Side headend{true, {*Endpoint::parse("127.0.0.1:0")}, base};
     const auto to = headend.transport->local_endpoints()[0];
     auto first = std::make_unique<Raw>(to);
@@ -377,9 +377,48 @@ TEST_CASE("connections are limited for each address and in all", "[tcp]") {
     fourth.say(frame);
     CHECK(run(headend, [&] { return headend.packets.size() == 1; }));
   }
+  {
+    TransportConfig base;
+    base.max_connections = 1;
+    Link link{"127.0.0.1:0", base};
+    const std::array<Spi, 1> spis{Spi{0x01020304}};
+    link.headend.transport->set_inbound_spis(link.introduce(), spis);
+    const Raw second{link.remote};
+    CHECK(second.ending(link.headend) == -1);  // all places are sessions'
+    link.introduce();
+  }
   CHECK(tcp::holder_of(*IpAddress::parse("2001:db8::1")) == tcp::holder_of(*IpAddress::parse("2001:db8::ffff:1")));
   CHECK(tcp::holder_of(*IpAddress::parse("2001:db8::1")) != tcp::holder_of(*IpAddress::parse("2001:db8:0:1::1")));
   CHECK(tcp::holder_of(*IpAddress::parse("192.0.2.1")) != tcp::holder_of(*IpAddress::parse("192.0.2.2")));
+}
+
+TEST_CASE("strangers' connections make room for newer ones, and never for a session's", "[tcp][flood]") {
+  TransportConfig base;
+  base.max_connections = 8;
+  Link link{"127.0.0.1:0", base};
+  const auto seen = link.introduce();
+  const std::array<Spi, 1> spis{Spi{0x01020304}};
+  link.headend.transport->set_inbound_spis(seen, spis);
+  // More than there are places for, each at another stage.
+  std::vector<std::unique_ptr<Raw>> strangers;
+  for (int i = 0; i < 20; ++i) {
+    strangers.push_back(std::make_unique<Raw>(link.remote));
+    if (i % 2 == 0) strangers.back()->say(prefixed());
+    while (link.headend.turn(20) != 0) {
+    }
+  }
+  CHECK(strangers.front()->ending(link.headend) == -1);  // reset
+  const Raw honest{link.remote};
+  auto frame = prefixed();
+  stream::append_frame(stream::Content::esp, Bytes(40, 6), frame);
+  honest.say(frame);
+  CHECK(run(link.headend, [&] { return link.headend.packets.size() == 1; }));
+  // The session's is still there.
+  link.headend.packets.clear();
+  std::vector<Packet> batch;
+  batch.push_back(link.client.packet(PacketKind::ike, link.path, 100, 1));
+  REQUIRE(link.client.transport->send(batch, kStart).value() == 1);
+  CHECK(run(link.client, link.headend, [&] { return !link.headend.packets.empty(); }));
 }
 
 TEST_CASE("FIN and RST are told apart, and told", "[tcp]") {
