@@ -193,8 +193,11 @@ void SessionHost::answer_observe(LiveSession& live, const path::Observe& questio
   for (const auto& figures : live.paths.figures()) {
     if (figures.path == received.path) sent = figures.sent_packets;
   }
+  auto asked = question;
+  // Who has only been seen to send from an address must not have kilobytes sent there for every question.
+  if (!live.paths.proven(received.path)) asked.answer_octets = 0;
   Bytes body;
-  path::build_control(make_observation(question, received.path, data_plane_.observe(received.path),
+  path::build_control(make_observation(asked, received.path, data_plane_.observe(received.path),
                                        received.received_packets, sent, wall_now()),
                       body);
   data_plane_.send_control(live.tag, received.path, std::move(body), true);

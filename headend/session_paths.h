@@ -157,6 +157,8 @@ class SessionPaths {
   [[nodiscard]] std::uint16_t inner_mtu() const noexcept { return inner_mtu_.value_or(0); }
   [[nodiscard]] const std::optional<AddressPair>& twin() const noexcept { return used_.twin; }
   [[nodiscard]] bool has(const AddressPair& path) const noexcept;
+  /// Whether somebody has answered from the path's remote address.
+  [[nodiscard]] bool proven(const AddressPair& path) const noexcept;
   [[nodiscard]] std::vector<AddressPair> paths() const;
   [[nodiscard]] std::vector<PathFigures> figures() const;
   [[nodiscard]] const std::deque<Move>& moves() const noexcept { return moves_; }
@@ -192,7 +194,6 @@ class SessionPaths {
   /// Does what claims, proofs and closed paths amount to.
   void apply(MoveCause cause, Instant now);
   void prove(const IpAddress& address, Instant now);
-  [[nodiscard]] bool proven(const AddressPair& path) const noexcept;
   /// The one that was heard last of those at proven addresses, or of all that were not refused.
   [[nodiscard]] Slot* heard_last(bool only_proven) noexcept;
   void send(const AddressPair& path, const path::ControlMessage& message, bool dont_fragment = false);

@@ -429,6 +429,22 @@ TEST_CASE("an answer, MOBIKE or a connection proves an address", "[headend][path
   CHECK(world.session->moved() == 2);
 }
 
+TEST_CASE("an address that somebody only sends from is not taken for proven", "[headend][paths][flood]") {
+  World world;
+  world.start();
+  CHECK(world.session->proven(kUdp));
+  CHECK(world.session->proven(path_of("198.51.100.7:9")));  // a NAT's other port
+  CHECK(world.session->proven(path_of("203.0.113.9:50000", kTcpTransport)));
+  world.answers = false;
+  world.probe(kElsewhere, 1, Role::standby);
+  world.session->handle_seen(kElsewhere, world.now);
+  world.drain();
+  CHECK(world.session->has(kElsewhere));
+  CHECK_FALSE(world.session->proven(kElsewhere));
+  world.session->handle_ike_moved(kUdp, kElsewhere, false, world.now);
+  CHECK(world.session->proven(kElsewhere));
+}
+
 TEST_CASE("going to and fro does not prolong the time for a proof", "[headend][paths][flood]") {
   World world;
   world.start();
