@@ -17,7 +17,11 @@ constexpr std::uint64_t kTurn = std::uint64_t{1} << 32U;
 // How far numbers may be from what is expected: losses are never repaired, so a peer's numbers jump. Off-path guesses
 // have to meet both this and an acknowledgement number as narrow.
 constexpr std::uint64_t kFarAhead = std::uint64_t{1} << 26U;
-constexpr std::uint64_t kFarBehind = std::uint64_t{1} << 24U;
+// More than that: what a forged segment led us ahead of must still be seen as the peer's.
+constexpr std::uint64_t kFarBehind = std::uint64_t{1} << 27U;
+/// Nothing is late by so much on a path; and so many segments in a row show that it is the peer that goes on there.
+constexpr std::uint64_t kNeverLate = std::uint64_t{1} << 20U;
+constexpr unsigned kGoesOnThere = 16;
 
 }  // namespace
 
@@ -182,7 +186,17 @@ std::optional<stream::Frame> ClassicConnection::handle_segment(const TcpSegmentV
     ++counters_.malformed;
     return std::nullopt;
   }
-  highest_ = std::max(highest_, position + segment.payload.size());
+  const auto end = position + segment.payload.size();
+  if (end > highest_) {
+    highest_ = end;
+    behind_ = 0;
+  } else if (highest_ - end < kNeverLate) {
+    behind_ = 0;
+  } else if (++behind_ == kGoesOnThere) {
+    // Somebody had us acknowledge what the peer never sent, and it ignores all our segments until that is undone.
+    highest_ = end;
+    behind_ = 0;
+  }
   ++counters_.received;
   return *frame;
 }

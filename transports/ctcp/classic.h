@@ -98,7 +98,8 @@ class ClassicConnection {
   ClassicState state_ = ClassicState::syn_sent;
   ClassicClose reason_ = ClassicClose::none;
   std::uint64_t next_ = 0;     // ours
-  std::uint64_t highest_ = 0;  // end of the peer's data, never back
+  std::uint64_t highest_ = 0;  // end of the peer's data; back only where it cannot have been
+  unsigned behind_ = 0;        // segments in a row that end far before it
   std::uint64_t last_ack_ = 0;
   std::uint32_t local_isn_ = 0, remote_isn_ = 0;
   bool ack_due_ = false, reset_due_ = false;

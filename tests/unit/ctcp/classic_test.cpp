@@ -114,6 +114,27 @@ TEST_CASE("segments carry ACK only, no options, window 65535, and acknowledge th
   CHECK_FALSE(pair.headend->poll_segment(kNow));
 }
 
+TEST_CASE("a forged segment far ahead does not silence the connection for good", "[ctcp][classic][flood]") {
+  Pair pair;
+  pair.establish();
+  const auto payload = classic_payload(Content::esp, pair.esp, ClassicRole::client, 0);
+  const auto there = [&] { return pair.headend->handle_segment(pair.data(pair.client, payload), kNow).has_value(); };
+  const auto back = [&] { return pair.client.handle_segment(pair.data(*pair.headend, payload), kNow).has_value(); };
+  REQUIRE(back());
+  auto forged = pair.data(pair.client, payload);
+  forged.header.sequence += 60'000'000;
+  CHECK(pair.headend->handle_segment(forged, kNow));  // its frame is for the cipher to refuse
+  CHECK_FALSE(back());
+  for (int i = 0; i < 20; ++i) CHECK(there());
+  CHECK(back());
+  // What is merely late takes nothing back.
+  const auto late = pair.data(pair.client, payload);
+  for (int i = 0; i < 100; ++i) CHECK(there());
+  const auto acknowledged = pair.data(*pair.headend, payload).header.acknowledgement;
+  for (int i = 0; i < 100; ++i) CHECK(pair.headend->handle_segment(late, kNow));
+  CHECK(pair.data(*pair.headend, payload).header.acknowledgement == acknowledged);
+}
+
 TEST_CASE("an RST or FIN counts only with the exact number, and a SYN not at all", "[ctcp][classic]") {
   Pair pair;
   pair.establish();
