@@ -151,9 +151,11 @@ IoResult TlsStream::read(ByteSpan out) {
     const auto got = SSL_read(ssl_.get(), out.data() + total, wanted);
     if (got > 0) {
       total += static_cast<std::size_t>(got);
+      starved_ = false;
       continue;
     }
     const auto status = explain(got);
+    starved_ = status == IoStatus::blocked;
     if (wants_write()) static_cast<void>(flush());
     // What came before an end is handed out first; the end will be found again.
     if (total > 0) return {IoStatus::ok, total};

@@ -22,7 +22,7 @@ class TlsStream final : public tcp::ByteStream {
   [[nodiscard]] tcp::IoResult write(std::span<const iovec> parts) override;
   [[nodiscard]] tcp::IoStatus flush() override;
   [[nodiscard]] bool wants_write() const noexcept override { return sent_ < sealed_.size(); }
-  [[nodiscard]] bool has_pending() const noexcept override { return SSL_has_pending(ssl_.get()) == 1; }
+  [[nodiscard]] bool has_pending() const noexcept override { return !starved_ && SSL_has_pending(ssl_.get()) == 1; }
   void finish() override;
   [[nodiscard]] std::string error() const override { return error_; }
 
@@ -41,6 +41,7 @@ class TlsStream final : public tcp::ByteStream {
   Bytes sealed_;  // records that are on their way out
   std::size_t sent_ = 0;
   tcp::IoStatus socket_ = tcp::IoStatus::ok;  // what the socket said last when it did not do as asked
+  bool starved_ = false;                      // what OpenSSL holds is part of a record, and the socket is empty
   std::string error_;
 };
 

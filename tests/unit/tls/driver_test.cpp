@@ -289,6 +289,27 @@ TEST_CASE("visitors reach the web server behind, both ways, until it closes", "[
   CHECK(SSL_get_shutdown(visitor.ssl.get()) == SSL_RECEIVED_SHUTDOWN);  // in order, with close_notify
 }
 
+TEST_CASE("a visitor who stops within a record costs no time until more comes", "[tls][flood]") {
+  const UniqueFd listener = tcp::open_listener(*Endpoint::parse("127.0.0.1:0"), {}, false).value();
+  Decoy behind;
+  behind.upstream = tcp::local_of(listener.get());
+  for (const auto& decoy : {Decoy{}, behind}) {
+    Side headend{true, "127.0.0.1:0", credentials(decoy)};
+    Visitor visitor{headend, TLS1_3_VERSION};
+    REQUIRE(visitor.handshake);
+    visitor.say("GET / HTTP/1.1\r\n");
+    const auto rest = [&] {  // until nothing happens any more
+      int turns = 0;
+      while (turns < 200 && headend.turn(20) != 0) ++turns;
+      return turns;
+    };
+    CHECK(rest() < 200);
+    constexpr std::array<std::uint8_t, 9> kPartOfRecord{23, 3, 3, 1, 0, 1, 2, 3, 4};
+    REQUIRE(::send(visitor.fd.get(), kPartOfRecord.data(), kPartOfRecord.size(), MSG_NOSIGNAL) == 9);
+    CHECK(rest() < 200);
+  }
+}
+
 TEST_CASE("our client refuses a server that speaks TLS 1.2 only", "[tls]") {
   const auto config = credentials();
   auto context = transports::tls::server_context(*config).value();
