@@ -104,7 +104,7 @@ void Connector::on_resolved(Resolver::Answer answer) {
 }
 
 void Connector::begin_race(const std::vector<IpAddress>& addresses) {
-  std::vector<IpAddress> reachable;
+  std::vector<IpAddress> reachable, others;
   std::string unreachable = lookup_failure_;
   for (const auto& address : addresses) {
     const auto local = tunnel_.source_for(address);
@@ -113,6 +113,7 @@ void Connector::begin_race(const std::vector<IpAddress>& addresses) {
       log::info("connecting", {{"remote", address}, {"local", *local}});
       continue;
     }
+    others.push_back(address);
     if (!unreachable.empty()) unreachable += "; ";
     unreachable += "no way to " + Endpoint{address, config_.profile.headend.ike_port}.to_string() + " (" +
                    local.error().message() + "): check headend.addresses, and this host's network and routes";
@@ -128,6 +129,9 @@ void Connector::begin_race(const std::vector<IpAddress>& addresses) {
   last_in_ = last_hint_ = {};
   hint_interval_ = {};
   strangers_ = 0;
+  network_missed_ = false;
+  // A network that the session comes to later may have a way to these: it would be lost there otherwise.
+  reachable.insert(reachable.end(), others.begin(), others.end());
   paths_.start(tag_, std::move(reachable), monotonic_now());
 }
 
@@ -174,7 +178,10 @@ void Connector::on_network_change(Instant now) {
     begin_round();
     return;
   }
-  if (state_ != State::up || !session_) return;
+  if (state_ != State::up || !session_) {
+    network_missed_ = true;
+    return;
+  }
   if (!paths_.peer_takes_part()) {
     follow_standard_peer(now);
     return;

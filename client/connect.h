@@ -132,6 +132,7 @@ class Connector final : private PathsHost {
   std::uint32_t strangers_ =
       0;  // times that the headend said since it was last heard that it does not know the session
   bool waiting_for_route_ = false;
+  bool network_missed_ = false;  // the network changed during the race
 
   io::EventLoop::Watch data_watch_, signal_watch_, network_watch_;
   io::EventLoop::Timer session_timer_, attempt_timer_, retry_timer_, network_timer_, tick_timer_;

@@ -214,6 +214,7 @@ void Connector::came_up(path::TransportKind transport, Instant now) {
   last_busy_ = now;
   announce(up_line(transport, established_->network.addresses, tunnel_.name(), *paths_.in_use(), tunnel_.mtu()));
   ::sd_notify(0, ("READY=1\nSTATUS=" + last_event_).c_str());
+  if (std::exchange(network_missed_, false)) network_timer_.arm(now);
 }
 
 void Connector::bring_up(const ike::ChildInstalled& child) {

@@ -55,6 +55,7 @@ class Paths {
   Paths& operator=(const Paths&) = delete;
 
   /// Begins the race. @param tag  of the session to come
+  /// @param addresses  the headend's: of each family those first that a way leads to now
   void start(transports::SessionTag tag, std::vector<IpAddress> addresses, Instant now);
   /// Lets go of all paths; the data plane has forgotten the session already. Idempotent.
   void stop(Instant now);
@@ -95,8 +96,8 @@ class Paths {
   [[nodiscard]] path::SelectorState state() const noexcept;
   /// The peer takes part: probes, reports, several transports.
   [[nodiscard]] bool peer_takes_part() const noexcept { return authenticated_ && !standard_peer_; }
-  /// Every candidate has failed so many times, and at each of its addresses and ports.
-  [[nodiscard]] bool exhausted(std::uint32_t times) const noexcept { return targets_.exhausted(times); }
+  /// Every candidate that a way leads to has failed so many times, and at each of its addresses and ports.
+  [[nodiscard]] bool exhausted(std::uint32_t times) const noexcept { return targets_.exhausted(times, v4_, v6_); }
   [[nodiscard]] const std::vector<PathFailure>& failures() const noexcept { return failures_; }
   [[nodiscard]] const Targets& targets() const noexcept { return targets_; }
   [[nodiscard]] const std::deque<DatedEvent>& events() const noexcept { return log_; }

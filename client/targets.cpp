@@ -45,8 +45,9 @@ void Targets::note_failed(const path::Candidate& candidate) noexcept {
   for (auto& entry : entries_) entry.failed += entry.candidate == candidate ? 1U : 0U;
 }
 
-bool Targets::exhausted(std::uint32_t times) const noexcept {
+bool Targets::exhausted(std::uint32_t times, bool v4, bool v6) const noexcept {
   return std::all_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+    if (!(entry.candidate.family == IpFamily::v6 ? v6 : v4)) return true;
     const auto places = of(entry.candidate.family).size() * ports_for(entry.candidate.transport).size();
     return entry.failed >= std::max<std::size_t>(times, places);
   });

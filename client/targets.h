@@ -37,7 +37,8 @@ class Targets {
   /// An opening of it came to nothing.
   void note_failed(const path::Candidate& candidate) noexcept;
   /// Every candidate has failed at least so many times, and no fewer than it has addresses and ports.
-  [[nodiscard]] bool exhausted(std::uint32_t times) const noexcept;
+  /// @param v4, v6  whether any way leads there by that family; else its candidates do not count
+  [[nodiscard]] bool exhausted(std::uint32_t times, bool v4, bool v6) const noexcept;
 
   /// What the authenticated headend says about its ports and ctcp's mode corrects the profile.
   void apply(const path::Offer& offer);

@@ -47,12 +47,20 @@ TEST_CASE("a race is over when every candidate has failed at all of its addresse
   Targets targets{{TransportKind::udp}, {}, {address("192.0.2.1"), address("192.0.2.2"), address("192.0.2.3")}};
   targets.note_failed(kUdp4);
   targets.note_failed(kUdp4);
-  CHECK_FALSE(targets.exhausted(1));  // the third address has not been tried
+  CHECK_FALSE(targets.exhausted(1, true, false));  // the third address has not been tried
   targets.note_failed(kUdp4);
-  CHECK(targets.exhausted(1));
-  CHECK_FALSE(targets.exhausted(4));
+  CHECK(targets.exhausted(1, true, false));
+  CHECK_FALSE(targets.exhausted(4, true, false));
   targets.note_failed(kCtcp4);  // not one of its own
-  CHECK_FALSE(targets.exhausted(4));
+  CHECK_FALSE(targets.exhausted(4, true, false));
+}
+
+TEST_CASE("a race does not wait for a family that no way leads to", "[paths]") {
+  Targets targets{{TransportKind::udp}, {}, {address("192.0.2.1"), address("2001:db8::1")}};
+  targets.note_failed(kUdp4);
+  CHECK(targets.exhausted(1, true, false));
+  CHECK_FALSE(targets.exhausted(1, true, true));
+  CHECK_FALSE(targets.exhausted(1, false, true));
 }
 
 TEST_CASE("the headend's offer corrects the ports, and the address that it was met at goes first", "[paths]") {
