@@ -173,7 +173,7 @@ void FrameScanner::give(std::uint64_t offset, ByteView octets, bool whole, std::
   parse(begin, run, anchor, before ? before->scanned : 0, known, false, after ? std::nullopt : cut, marks, now);
 }
 
-bool FrameScanner::looks_like_frames(ByteView run, bool one_segment, const SessionMarks& marks) const noexcept {
+bool FrameScanner::looks_like_frames(ByteView run, bool one_segment, const SessionMarks& marks) noexcept {
   if (run.size() < kEspMarkBytes) return false;
   const std::size_t first = load_be<std::uint16_t>(run.data());
   if (first < kEspMarkBytes || first > limits_.maximum_frame_bytes) return false;
@@ -182,6 +182,7 @@ bool FrameScanner::looks_like_frames(ByteView run, bool one_segment, const Sessi
   if (!one_segment) return false;
   std::size_t at = 0;
   while (run.size() - at >= kEspMarkBytes) {
+    ++counters_.lengths_added;
     const std::size_t length = load_be<std::uint16_t>(run.data() + at);
     if (length < kEspMarkBytes || length > run.size() - at) return false;
     at += length;
@@ -242,6 +243,9 @@ void FrameScanner::parse(std::uint64_t begin, ByteView run, Anchor anchor, std::
     if (looks_like_frames(run, one_segment, marks)) anchor = Anchor::guessed;
   }
   std::size_t head = at;  // first octet of the part that is not parsed
+  // Lengths from a frame on add up to the end of the segment, and so they do from each that follows: adding them up for
+  // each anew would let a segment of tiny frames take as much time as hundreds of others.
+  bool adds_up = false;
   while (true) {
     if (anchor == Anchor::none) {
       const auto found = search(std::max(at, scanned));
@@ -261,9 +265,11 @@ void FrameScanner::parse(std::uint64_t begin, ByteView run, Anchor anchor, std::
     const std::size_t length = load_be<std::uint16_t>(left.data());
     const bool possible = length >= kLengthBytes && length <= limits_.maximum_frame_bytes;
     // A guess has to go on proving itself, or one false length would hold up all that follows.
-    const bool doubtful = anchor == Anchor::guessed && left.size() >= kEspMarkBytes &&
-                          !marks.matches(left.subspan(kLengthBytes)) && !looks_like_frames(left, one_segment, marks) &&
-                          !(left.size() < kIkeMarkBytes && load_be<std::uint32_t>(left.data() + kLengthBytes) == 0);
+    const bool known = anchor != Anchor::guessed || adds_up || left.size() < kEspMarkBytes ||
+                       marks.matches(left.subspan(kLengthBytes));
+    if (!known) adds_up = looks_like_frames(left, one_segment, marks);
+    const bool doubtful =
+        !known && !adds_up && !(left.size() < kIkeMarkBytes && load_be<std::uint32_t>(left.data() + kLengthBytes) == 0);
     if (!possible || doubtful) {
       ++counters_.desynchronised;
       if (limits_.in_order) {
@@ -271,6 +277,7 @@ void FrameScanner::parse(std::uint64_t begin, ByteView run, Anchor anchor, std::
         return;
       }
       anchor = Anchor::none;
+      adds_up = false;
       head = at;
       scanned = at + 1;
       continue;

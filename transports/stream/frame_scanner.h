@@ -55,6 +55,7 @@ struct ScannerCounters {
   std::uint64_t resynchronised = 0;    // framing found again by an SPI within a run
   std::uint64_t desynchronised = 0;    // a length or SPI that cannot be
   std::uint64_t forgotten_octets = 0;  // held too long or too many
+  std::uint64_t lengths_added = 0;     // to see whether octets of which nothing is known may be frames
   std::uint64_t cut_frames = 0;        // segments that ended inside a frame which their sender would not have cut
 };
 
@@ -111,7 +112,7 @@ class FrameScanner {
   /// @param scanned  as Fragment::scanned
   void parse(std::uint64_t begin, ByteView run, Anchor anchor, std::size_t scanned, Known barren, bool one_segment,
              std::optional<std::size_t> uncut_bytes, const SessionMarks& marks, Instant now);
-  [[nodiscard]] bool looks_like_frames(ByteView run, bool one_segment, const SessionMarks& marks) const noexcept;
+  [[nodiscard]] bool looks_like_frames(ByteView run, bool one_segment, const SessionMarks& marks) noexcept;
   [[nodiscard]] std::optional<std::size_t> find_mark(ByteView run, std::size_t from,
                                                      const SessionMarks& marks) const noexcept;
   void prune(std::size_t most_bytes, Instant now) noexcept;

@@ -159,6 +159,20 @@ TEST_CASE("noise is held within bounds and forgotten with age", "[stream][scanne
   CHECK(receiver.scanner.held_bytes() <= 1);
 }
 
+TEST_CASE("a segment of tiny frames behind a gap takes no more than a look at each", "[stream][scanner][flood]") {
+  Receiver receiver;
+  Bytes segment;
+  for (unsigned i = 0; i < 1000; ++i) append(segment, Bytes{0, 6, 1, 2, 3, 4});
+  for (unsigned i = 1; i <= 10; ++i) {
+    receiver.scanner.start();
+    receiver.scanner.give(i * 20'000, segment, true, 1400, receiver.marks, kNow);
+    unsigned frames = 0;
+    while (receiver.scanner.poll_frame()) ++frames;
+    CHECK(frames == 1000);
+  }
+  CHECK(receiver.scanner.counters().lengths_added <= 2 * 10'000);
+}
+
 TEST_CASE("octets that come one by one behind a gap are found by the SPI, from either end", "[stream][scanner]") {
   const auto stream = make(12);
   const std::size_t from = stream.starts[1] + 40;  // the second frame has lost its start
