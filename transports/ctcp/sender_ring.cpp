@@ -20,6 +20,9 @@ constexpr double kExtraOctetsCeiling = 64 * 1024;
 constexpr Duration kTimestampGrain = std::chrono::milliseconds{1};
 // Segments past a hole that show it is a loss and no reordering, RFC 5681 §3.2 and RFC 6675 §2.
 constexpr unsigned kDuplicateThreshold = 3;
+// Segments of one block that were known to have arrived: a peer that tells them in ever other words must not have us
+// look at the whole ring each time.
+constexpr unsigned kMostLooks = 1024;
 // At most so many go back at a time where no budget bounds them.
 constexpr std::size_t kReliableBurst = 64;
 // SACK blocks so recent forbid to rewind: the peer has octets past the gap.
@@ -208,9 +211,20 @@ void SenderRing::handle_deadline(Instant now) {
 void SenderRing::mark_sacked(const Acknowledgement::Block& block, Instant now) {
   if (block.right > una_) last_sack_ = now;
   if (block.right <= block.left || block.left < una_ || block.right > highest_sent_) return;  // also D-SACK, RFC 2883
-  for (auto i = index_of(block.left); i < emitted_ && at(i).end() <= block.right; ++i) {
+  // A block is told again and again as it grows: only what is new of it is looked at.
+  auto from = block.left;
+  for (const auto& known : last_blocks_) {
+    if (known.left <= from && from < known.right) from = std::min(known.right, block.right);
+  }
+  auto i = index_of(from);
+  if (i > 0 && at(i - 1).begin >= block.left && at(i - 1).end() > from) --i;  // known to a part only
+  for (unsigned again = 0; i < emitted_ && at(i).end() <= block.right; ++i) {
     auto& sent = at(i);
-    if (sent.sacked) continue;
+    ++counters_.sack_looks;
+    if (sent.sacked) {
+      if (++again == kMostLooks) return;
+      continue;
+    }
     sent.sacked = true;
     sent.queued = false;
     ++sacked_;
@@ -388,8 +402,8 @@ void SenderRing::scan(Instant now) {
 bool SenderRing::rewind(std::size_t keep, Instant now) {
   // Never back to where the stream's prefix could be lost, nor into a frame; not while the peer has what is past the
   // gap; and at most once in a round trip.
-  if (!may_rewind_ || una_ <= first_ + 8 || !at(0).starts_frame || at(0).begin != una_ || sacked_ > 0 || now - last_sack_ < kSackMemory ||
-      now - last_rewind_ < srtt()) {
+  if (!may_rewind_ || una_ <= first_ + 8 || !at(0).starts_frame || at(0).begin != una_ || sacked_ > 0 ||
+      now - last_sack_ < kSackMemory || now - last_rewind_ < srtt()) {
     return false;
   }
   while (count_ > 0 && (count_ > keep || !at(0).starts_frame)) pop_front();
@@ -411,6 +425,7 @@ bool SenderRing::rewind(std::size_t keep, Instant now) {
   backoff_ = 0;
   resend_.clear();
   next_resend_ = 0;
+  last_blocks_.clear();
   scan_wanted_ = false;
   settle_at_.reset();
   last_rewind_ = now;

@@ -28,6 +28,7 @@ struct SenderCounters {
   std::uint64_t sent = 0, resent = 0;
   std::uint64_t duplicate_acks = 0;
   std::uint64_t sacked_segments = 0;
+  std::uint64_t sack_looks = 0;         // segments looked at for blocks of SACK
   std::uint64_t stalls = 0;             // nothing acknowledged in time
   std::uint64_t over_budget = 0;        // re-sends that the budget refused
   std::uint64_t resends_exhausted = 0;  // a segment sent as often as allowed, still missing

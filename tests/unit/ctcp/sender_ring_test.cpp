@@ -75,6 +75,28 @@ TEST_CASE("SACK three segments deep sends exactly the holes again", "[ctcp][send
   CHECK_FALSE(r.ring.next_deadline());
 }
 
+TEST_CASE("SACK costs a look at what is new of it, and is bounded for who tells it in ever other words",
+          "[ctcp][sender][flood]") {
+  Ring r;
+  r.send(10'000);
+  for (unsigned end = 2; end <= 10'000; end += 2) r.ack(0, {Ring::block(1, end)}, false);
+  CHECK(r.ring.counters().sacked_segments == 9'999);
+  CHECK(r.ring.counters().sack_looks < 20'000);
+  for (unsigned i = 0; i < 1000; ++i) r.ack(0, {Ring::block(1 + i % 2, 5000), Ring::block(6000 + i % 3, 9999)}, false);
+  CHECK(r.ring.counters().sack_looks < 20'000 + 1000 * 2 * 1025);
+  r.ack(10'000);
+  CHECK(r.ring.in_flight() == 0);
+}
+
+TEST_CASE("where a block ends within a segment, the whole of it is marked once all is there", "[ctcp][sender]") {
+  Ring r;
+  r.send(10);
+  r.ring.handle_ack({kFirst, std::vector<Block>{{kFirst + 100, kFirst + 350}}, false}, r.now);
+  CHECK(r.ring.counters().sacked_segments == 2);
+  r.ring.handle_ack({kFirst, std::vector<Block>{{kFirst + 100, kFirst + 600}}, false}, r.now);
+  CHECK(r.ring.counters().sacked_segments == 5);
+}
+
 TEST_CASE("what is overdue is sent again, then ever later, and after ten times only now and then", "[ctcp][sender]") {
   Ring r;
   r.send(2);
