@@ -82,6 +82,8 @@ class Connector final : private PathsHost {
   void on_closed(const ike::Closed& closed);
   void give_up_session(const std::string& why);
   void on_ike_message(const transports::IkeReceived& received, Instant now);
+  /// See denial.h. Pre: there is a session.
+  [[nodiscard]] bool denied(ByteView message) const;
   void bring_up(const ike::ChildInstalled& child);
   void on_data(Instant now);
   void handle(transports::DataPlaneEvent& event, Instant now);

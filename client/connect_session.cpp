@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "client/connect.h"
+#include "client/denial.h"
 #include "common/base/log.h"
 #include "transports/dataplane/child_from_ike.h"
 
@@ -22,8 +23,6 @@ constexpr Duration kIdleTick = seconds{1};
 constexpr Duration kHintInOutage = seconds{10};
 /// A standard peer that does not answer for so long is gone.
 constexpr Duration kHintPatience = seconds{5};
-/// Where an IKE message names its first payload, RFC 7296 §3.1.
-constexpr std::size_t kFirstPayload = 16;
 constexpr std::uint32_t kStrangersBelieved = 2;
 /// We send and nothing comes back for so long: ask the headend whether it is there. Cheap when it is.
 constexpr Duration kSilence = milliseconds{1500};
@@ -341,15 +340,20 @@ void Connector::on_ike_message(const transports::IkeReceived& received, Instant 
   const auto heard = session_->last_heard();
   session_->handle_message(received.message, received.path, now, wall_now());
   if (session_->last_heard() != heard) strangers_ = 0;
-  // RFC 7296 §2.21.4: a headend without our session can only say so unprotected, which anybody could. It is believed
-  // when it answers our checks again and again, and nothing authentic has come by any path meanwhile.
-  const bool unprotected = received.message.size() > kFirstPayload && session_->last_heard() == heard &&
-                           received.message[kFirstPayload] == static_cast<std::uint8_t>(ike::PayloadType::notify);
-  if (unprotected && ++strangers_ >= kStrangersBelieved && now - last_heard() > kSilence) {
+  // RFC 7296 §2.21.4: a headend without our session can only say so unprotected, which anybody on the path could. It is
+  // believed when it says so again and again, and nothing authentic has come by any path meanwhile.
+  if (session_->last_heard() == heard && denied(received.message) && ++strangers_ >= kStrangersBelieved &&
+      now - last_heard() > kSilence) {
     give_up_session("the headend does not know the session any more");
     return;
   }
   pump(now);
+}
+
+bool Connector::denied(ByteView message) const {
+  std::vector<Spi> outbound;
+  for (const auto& child : session_->children()) outbound.push_back(child.outbound);
+  return denies_session(message, session_->initiator_spi(), session_->responder_spi(), outbound);
 }
 
 /// When anything authentic came last, by IKE or as data.
