@@ -20,6 +20,9 @@ namespace {
 /// More than a handshake's flight, or two records. A peer that makes us answer (key updates, alerts) without reading
 /// gets no further.
 constexpr std::size_t kMostSealed = 128 * 1024;
+/// Each key update of a peer costs us some microseconds and it 27 octets, and OpenSSL takes any number of them in a
+/// row. Honest peers send one in gigabytes (RFC 8446 §5.5).
+constexpr std::size_t kFreeKeyUpdates = 32, kOctetsForOneMore = std::size_t{1} << 20U;
 
 }  // namespace
 
@@ -52,6 +55,11 @@ int TlsStream::bio_write(BIO* bio, const char* data, int size) {
 int TlsStream::bio_read(BIO* bio, char* data, int size) {
   auto& self = *static_cast<TlsStream*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
+  if (self.key_updates_ > kFreeKeyUpdates + self.received_ / kOctetsForOneMore) {
+    self.socket_ = IoStatus::failed;
+    self.error_ = "TLS: too many key updates";
+    return -1;
+  }
   for (;;) {
     const auto got = ::recv(self.fd_, data, static_cast<std::size_t>(size), 0);
     if (got > 0) return static_cast<int>(got);
@@ -78,6 +86,12 @@ long TlsStream::bio_control(BIO* bio, int command, long /*number*/, void* /*poin
   return 0;
 }
 
+void TlsStream::note_message(int sent, int /*version*/, int type, const void* data, std::size_t size, SSL* /*ssl*/,
+                             void* self) {
+  if (sent != 0 || type != SSL3_RT_HANDSHAKE || size == 0) return;
+  if (*static_cast<const std::uint8_t*>(data) == SSL3_MT_KEY_UPDATE) ++static_cast<TlsStream*>(self)->key_updates_;
+}
+
 std::unique_ptr<TlsStream> TlsStream::create(int fd, SSL_CTX* context, bool server, const std::string& server_name) {
   std::unique_ptr<TlsStream> made{new TlsStream{fd}};
   made->ssl_.reset(SSL_new(context));
@@ -87,6 +101,8 @@ std::unique_ptr<TlsStream> TlsStream::create(int fd, SSL_CTX* context, bool serv
   BIO_set_init(bio.get(), 1);
   auto* const both = bio.release();
   SSL_set_bio(made->ssl_.get(), both, both);
+  SSL_set_msg_callback(made->ssl_.get(), &TlsStream::note_message);
+  SSL_ctrl(made->ssl_.get(), SSL_CTRL_SET_MSG_CALLBACK_ARG, 0, made.get());
   if (server) {
     SSL_set_accept_state(made->ssl_.get());
   } else {
@@ -151,6 +167,7 @@ IoResult TlsStream::read(ByteSpan out) {
     const auto got = SSL_read(ssl_.get(), out.data() + total, wanted);
     if (got > 0) {
       total += static_cast<std::size_t>(got);
+      received_ += static_cast<std::size_t>(got);
       starved_ = false;
       continue;
     }

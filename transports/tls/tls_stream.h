@@ -32,6 +32,8 @@ class TlsStream final : public tcp::ByteStream {
   static int bio_write(BIO* bio, const char* data, int size);
   static int bio_read(BIO* bio, char* data, int size);
   static long bio_control(BIO* bio, int command, long number, void* pointer);
+  /// Every protocol message, as it passes.
+  static void note_message(int sent, int version, int type, const void* data, std::size_t size, SSL* ssl, void* self);
   /// What became of a call of OpenSSL that returned `result` <= 0.
   [[nodiscard]] tcp::IoStatus explain(int result);
   [[nodiscard]] bool seal(ByteView plain);
@@ -42,6 +44,8 @@ class TlsStream final : public tcp::ByteStream {
   std::size_t sent_ = 0;
   tcp::IoStatus socket_ = tcp::IoStatus::ok;  // what the socket said last when it did not do as asked
   bool starved_ = false;                      // what OpenSSL holds is part of a record, and the socket is empty
+  std::size_t received_ = 0;                  // octets of application data …
+  std::size_t key_updates_ = 0;               // … and how often the peer changed its keys
   std::string error_;
 };
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <csignal>
 
 #include "common/base/unique_fd.h"
 #include "common/crypto/pki.h"
@@ -308,6 +309,26 @@ TEST_CASE("a visitor who stops within a record costs no time until more comes", 
     REQUIRE(::send(visitor.fd.get(), kPartOfRecord.data(), kPartOfRecord.size(), MSG_NOSIGNAL) == 9);
     CHECK(rest() < 200);
   }
+}
+
+TEST_CASE("a peer that changes keys again and again for nothing is cut off, one that does so with its data is not",
+          "[tls][flood][rfc8446]") {
+  const auto before = std::signal(SIGPIPE, SIG_IGN);  // the visitor's OpenSSL raises it
+  for (const bool flood : {false, true}) {
+    Side headend{true, "127.0.0.1:0", credentials()};
+    Visitor visitor{headend, TLS1_3_VERSION};
+    REQUIRE(visitor.handshake);
+    visitor.say("GET / HTTP/1.1\r\n");
+    for (int i = 0; i < (flood ? 500 : 20); ++i) {
+      if (SSL_key_update(visitor.ssl.get(), SSL_KEY_UPDATE_NOT_REQUESTED) != 1) break;
+      if (visitor.step([&] { return SSL_do_handshake(visitor.ssl.get()); }) != 1) break;
+      headend.turn();
+    }
+    constexpr std::string_view kRest = "Host: a\r\n\r\n";
+    (void)visitor.step([&] { return SSL_write(visitor.ssl.get(), kRest.data(), static_cast<int>(kRest.size())); });
+    CHECK(visitor.hear("</html>").empty() == flood);
+  }
+  static_cast<void>(std::signal(SIGPIPE, before));
 }
 
 TEST_CASE("our client refuses a server that speaks TLS 1.2 only", "[tls]") {
