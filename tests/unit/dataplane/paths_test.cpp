@@ -328,6 +328,7 @@ TEST_CASE("what is sent to a transport that is not there is dropped and counted"
 TEST_CASE("a transport that fails for good is told with its paths, and the others go on", "[dataplane][paths]") {
   Two two;
   (void)two.client.plane->add_path(kSession, two.tls);
+  two.client.settle();  // before it breaks, not in the same moment
   two.wire.client[kTlsTransport].broken = true;
   two.wire.client[kTlsTransport].poke();
   const auto broken = two.client.event<DataPlaneFailed>();
