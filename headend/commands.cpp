@@ -91,6 +91,18 @@ Result<int, UserError> command_user_add(const std::string& directory, const AddU
   return 0;
 }
 
+Result<int, UserError> command_users_add(const std::string& directory, const AddUsersOptions& options) {
+  SB_TRY(const auto config, load_config(directory));
+  SB_TRY(auto store, Store::open(config.layout.database()));
+  SB_TRY(const auto count, add_users(config, store, options, wall_now()));
+  if (options.each.pre_shared_key) {
+    (void)io::control_request(config.control_socket, users_changed_request(), kControlTimeout);
+  }
+  print_line(std::to_string(count) + (count == 1 ? " user" : " users") + " added; give each of them their file of " +
+             options.each.out + ", over a safe way: it holds their key");
+  return 0;
+}
+
 Result<int, UserError> command_user_list(const std::string& directory, bool json, bool all) {
   SB_TRY(const auto config, load_config(directory));
   SB_TRY(auto store, Store::open(config.layout.database()));

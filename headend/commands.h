@@ -13,6 +13,7 @@ namespace switchback::headend {
 
 [[nodiscard]] Result<int, UserError> command_init(const InitOptions& options);
 [[nodiscard]] Result<int, UserError> command_user_add(const std::string& directory, const AddUserOptions& options);
+[[nodiscard]] Result<int, UserError> command_users_add(const std::string& directory, const AddUsersOptions& options);
 [[nodiscard]] Result<int, UserError> command_user_list(const std::string& directory, bool json, bool all);
 [[nodiscard]] Result<int, UserError> command_user_remove(const std::string& directory, const std::string& name,
                                                          bool json);

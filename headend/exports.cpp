@@ -69,7 +69,8 @@ std::string base64(ByteView octets) {
   return out;
 }
 
-Result<void, UserError> export_switchback(const Config& config, const UserCredentials& user, const std::string& out) {
+Result<void, UserError> export_switchback(const Config& config, const UserCredentials& user, const std::string& out,
+                                          bool sync) {
   profile::Profile made;
   made.name = user.name;
   made.headend.addresses = config.addresses;
@@ -93,7 +94,7 @@ Result<void, UserError> export_switchback(const Config& config, const UserCreden
     made.authentication.private_key = std::move(key);
     made.authentication.ca = pem_of(user.authorities);
   }
-  return profile::save(made, out);
+  return profile::save(made, out, false, sync);
 }
 
 Secret swanctl_conf(const Config& config, const UserCredentials& user) {

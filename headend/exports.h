@@ -25,7 +25,7 @@ struct UserCredentials {
 
 /// Our own client's profile, a file of mode 0600. Errors: the file exists.
 [[nodiscard]] Result<void, UserError> export_switchback(const Config& config, const UserCredentials& user,
-                                                        const std::string& out);
+                                                        const std::string& out, bool sync = true);
 /// A directory with swanctl.conf, x509/, x509ca/ and private/, to be copied to /etc/swanctl.
 [[nodiscard]] Result<void, UserError> export_strongswan(const Config& config, const UserCredentials& user,
                                                         const std::string& out);

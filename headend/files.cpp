@@ -105,7 +105,10 @@ Result<void, UserError> StagedDirectory::make_directory(const std::string& name)
 }
 
 Result<void, UserError> StagedDirectory::commit() {
-  sync_directory(path_);
+  // Of thousands of files each would cost milliseconds to sync: the file system once.
+  if (const UniqueFd directory{::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)}; directory) {
+    if (::syncfs(directory.get()) != 0) return fail_user("cannot write " + place_ + ": " + reason(errno));
+  }
   if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, place_.c_str(), RENAME_NOREPLACE) != 0) {
     return fail_user("cannot create " + place_ + ": " +
                      (errno == EEXIST ? "it exists already; choose another directory" : reason(errno)));

@@ -32,6 +32,7 @@ struct Arguments {
   AddUserOptions add;
   std::string format = "switchback";
   std::string key_type = "ecdsa-p256";
+  std::string from;
   std::string name;
   bool all_users = false;
 
@@ -55,7 +56,11 @@ Result<int, UserError> run_user_add(Arguments& arguments) {
   SB_TRY(const auto type, parse_key_type(arguments.key_type));
   arguments.add.format = format;
   arguments.add.key_type = type;
-  return command_user_add(arguments.directory, arguments.add);
+  if (arguments.from.empty() == arguments.add.name.empty()) {
+    return fail_user("say who is added: one NAME, or with --from a file of names");
+  }
+  if (arguments.from.empty()) return command_user_add(arguments.directory, arguments.add);
+  return command_users_add(arguments.directory, {arguments.from, arguments.add});
 }
 
 Result<int, UserError> run_headend(const Arguments& arguments) {
@@ -122,9 +127,11 @@ int dispatch(int argc, char** argv) {
   auto* user = app.add_subcommand("user", "Users: add, list, remove");
   user->require_subcommand(1);
   auto* add = user->add_subcommand("add", "Make a user's credentials and write the file that their client needs");
-  add->add_option("name", arguments.add.name, "alice, or alice@example.org")->required();
+  add->add_option("name", arguments.add.name, "alice, or alice@example.org");
   with_directory(add);
-  add->add_option("--out", arguments.add.out, "File to write, mode 0600 (strongswan: a directory); must not exist")
+  add->add_option("--from", arguments.from, "Instead of one name: a file of names, one a line; all of them or none");
+  add->add_option("--out", arguments.add.out,
+                  "File to write, mode 0600 (strongswan, or with --from: a directory); must not exist")
       ->required();
   add->add_option("--format", arguments.format, "switchback, strongswan, mobileconfig (Apple) or p12")
       ->capture_default_str();

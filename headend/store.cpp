@@ -26,6 +26,7 @@ CREATE TABLE users (
   psk BLOB
 );
 CREATE UNIQUE INDEX users_by_name ON users (name) WHERE revoked IS NULL;
+CREATE INDEX users_by_any_case ON users (name COLLATE NOCASE) WHERE revoked IS NULL;
 CREATE TABLE certificates (
   sha256 BLOB PRIMARY KEY,
   user INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
@@ -134,6 +135,11 @@ Result<Store, UserError> Store::open(const std::string& path, std::chrono::milli
       return fail_user(path + " has format " + std::to_string(version) + ", this program knows format " +
                        std::to_string(kSchemaVersion) + ": use the switchback-headend that made it, or a newer one");
     }
+    // Databases of before have no such index; without it a name is looked for in every row. Older programs do not mind.
+    if (!impl->database.execAndGet("SELECT count(*) FROM sqlite_master WHERE name = 'users_by_any_case'").getInt()) {
+      impl->database.exec(
+          "CREATE INDEX IF NOT EXISTS users_by_any_case ON users (name COLLATE NOCASE) WHERE revoked IS NULL");
+    }
     return Store{std::move(impl)};
   } catch (const std::exception& error) {
     return failed("open", path, error);
@@ -151,6 +157,15 @@ UserId insert_user(SQLite::Database& database, std::string_view name, WallTime n
   return UserId{database.getLastInsertRowid()};
 }
 
+void insert_certificate(SQLite::Database& database, UserId user, const CertificateRecord& certificate) {
+  SQLite::Statement insert{database, "INSERT INTO certificates (sha256, user, serial, not_after) VALUES (?, ?, ?, ?)"};
+  bind_bytes(insert, 1, certificate.sha256);
+  insert.bind(2, user.value);
+  insert.bind(3, certificate.serial);
+  insert.bind(4, to_seconds(certificate.not_after));
+  insert.exec();
+}
+
 tl::unexpected<UserError> name_taken(std::string_view name) {
   return fail_user("user \"" + std::string{name} + "\" exists already: remove it first, or choose another name");
 }
@@ -163,13 +178,7 @@ Result<UserId, UserError> Store::add_user(std::string_view name, const Certifica
   return impl_->guarded([&] {
     SQLite::Transaction transaction{impl_->database};
     const auto user = insert_user(impl_->database, name, now, nullptr);
-    SQLite::Statement insert{impl_->database,
-                             "INSERT INTO certificates (sha256, user, serial, not_after) VALUES (?, ?, ?, ?)"};
-    bind_bytes(insert, 1, certificate.sha256);
-    insert.bind(2, user.value);
-    insert.bind(3, certificate.serial);
-    insert.bind(4, to_seconds(certificate.not_after));
-    insert.exec();
+    insert_certificate(impl_->database, user, certificate);
     transaction.commit();
     return user;
   });
@@ -179,6 +188,30 @@ Result<UserId, UserError> Store::add_user(std::string_view name, const Secret& p
   SB_TRY(const auto present, find_user(name));
   if (present) return name_taken(name);
   return impl_->guarded([&] { return insert_user(impl_->database, name, now, &pre_shared_key); });
+}
+
+Result<std::vector<UserId>, UserError> Store::add_users(const std::vector<NewUser>& users, WallTime now) {
+  // Among themselves, too: every insertion is seen by the next question, and undone with the transaction.
+  const std::string* taken = nullptr;
+  auto added = impl_->guarded([&] {
+    std::vector<UserId> ids;
+    SQLite::Transaction transaction{impl_->database};
+    SQLite::Statement present{impl_->database, "SELECT 1 FROM users WHERE name = ? COLLATE NOCASE AND revoked IS NULL"};
+    for (const auto& user : users) {
+      present.bind(1, user.name);
+      if (present.executeStep()) {
+        taken = &user.name;
+        return ids;  // rolls back
+      }
+      present.reset();
+      ids.push_back(insert_user(impl_->database, user.name, now, user.certificate ? nullptr : &user.pre_shared_key));
+      if (user.certificate) insert_certificate(impl_->database, ids.back(), *user.certificate);
+    }
+    transaction.commit();
+    return ids;
+  });
+  if (taken != nullptr) return name_taken(*taken);
+  return added;
 }
 
 Result<UserId, UserError> Store::remove_user(std::string_view name, WallTime now) {

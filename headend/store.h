@@ -41,6 +41,12 @@ struct PreSharedKey {
   Secret key;
 };
 
+struct NewUser {
+  std::string name;
+  std::optional<CertificateRecord> certificate;  // or
+  Secret pre_shared_key;
+};
+
 struct LeaseRecord {
   IpAddress address;
   UserId user;
@@ -65,6 +71,8 @@ class Store {
   [[nodiscard]] Result<UserId, UserError> add_user(std::string_view name, const CertificateRecord& certificate,
                                                    WallTime now);
   [[nodiscard]] Result<UserId, UserError> add_user(std::string_view name, const Secret& pre_shared_key, WallTime now);
+  /// Many at once, in one transaction: all of them or none. Errors: one of the names is taken, or comes twice.
+  [[nodiscard]] Result<std::vector<UserId>, UserError> add_users(const std::vector<NewUser>& users, WallTime now);
   /// Revokes the user with certificate or key, and drops the leases; the row stays, so that it can be told when.
   /// The key itself is deleted. Errors: no such user.
   [[nodiscard]] Result<UserId, UserError> remove_user(std::string_view name, WallTime now);

@@ -32,6 +32,19 @@ struct AddUserOptions {
 [[nodiscard]] Result<void, UserError> add_user(const Config& config, Store& store, const AddUserOptions& options,
                                                WallTime now);
 
+struct AddUsersOptions {
+  std::string from;     // a file of names, one a line; empty lines and those that begin with # do not count
+  AddUserOptions each;  // without name; `out` is a directory that must not exist, which gets a file for each user
+};
+
+/// As add_user() for each name of a file, all of them or none: a running headend sees them come in groups of some
+/// hundreds. @return how many
+[[nodiscard]] Result<std::size_t, UserError> add_users(const Config& config, Store& store,
+                                                       const AddUsersOptions& options, WallTime now);
+
+/// The names in the text of such a file. Errors, with line: a malformed name, or none at all.
+[[nodiscard]] Result<std::vector<std::string>, UserError> parse_names(std::string_view text, std::string_view file);
+
 /// `user list` for people, and as JSON.
 [[nodiscard]] std::string user_list_text(const std::vector<UserRecord>& users);
 [[nodiscard]] std::string user_list_json(const std::vector<UserRecord>& users);

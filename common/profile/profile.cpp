@@ -48,7 +48,7 @@ Result<Profile, UserError> load(const std::string& path) {
   return parse(as_text(text.view()), path);
 }
 
-Result<void, UserError> save(const Profile& profile, const std::string& path, bool replace) {
+Result<void, UserError> save(const Profile& profile, const std::string& path, bool replace, bool sync) {
   const auto cannot = [&](const char* what) {
     return fail_user("cannot write the profile " + path + " (" + what + ": " + reason(errno) + ")");
   };
@@ -64,7 +64,7 @@ Result<void, UserError> save(const Profile& profile, const std::string& path, bo
       if (count <= 0) return false;
       rest = rest.subspan(static_cast<std::size_t>(count));
     }
-    return ::fsync(fd.get()) == 0;
+    return !sync || ::fsync(fd.get()) == 0;
   };
   // link() refuses to replace what is there; rename() does replace it. Both are all or nothing.
   const bool written = write_all();

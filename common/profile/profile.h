@@ -94,6 +94,8 @@ struct Profile {
 [[nodiscard]] Secret render(const Profile& profile);
 /// Renders into a new file of mode 0600, written whole or not at all (temporary file, fsync, link).
 /// Errors: the file exists (unless `replace`), its directory cannot be written.
-[[nodiscard]] Result<void, UserError> save(const Profile& profile, const std::string& path, bool replace = false);
+/// @param sync  false: whoever writes thousands of them syncs once, at the end
+[[nodiscard]] Result<void, UserError> save(const Profile& profile, const std::string& path, bool replace = false,
+                                           bool sync = true);
 
 }  // namespace switchback::profile

@@ -219,6 +219,37 @@ TEST_CASE("strongSwan's file holds the pre-shared key, and nobody else may read 
   CHECK_FALSE(std::filesystem::exists(headend.out() + "/private"));
 }
 
+TEST_CASE("a file of names becomes a directory of profiles, all of them or none", "[headend][users]") {
+  Headend headend;
+  AddUsersOptions options;
+  options.from = headend.directory.file("names");
+  options.each.out = headend.directory.file("profiles");
+  test::write_text(options.from, "# the sales people\nalice\n\nbob@example.org  \n");
+  const auto added = add_users(headend.config, *headend.store, options, wall_now());
+  REQUIRE(added);
+  CHECK(*added == 2);
+  for (const char* name : {"alice", "bob@example.org"}) {
+    const auto file = options.each.out + "/" + name + ".toml";
+    CHECK(mode_of(file) == 0600U);
+    CHECK(profile::load(file));
+    CHECK(headend.store->find_user(name).value());
+  }
+  // Bob is there already: nobody comes in, and no directory is left.
+  options.each.out = headend.directory.file("more");
+  test::write_text(options.from, "carol\nBob@example.org\n");
+  const auto again = add_users(headend.config, *headend.store, options, wall_now());
+  REQUIRE_FALSE(again);
+  CHECK(has(again.error().message, "Bob@example.org"));
+  CHECK_FALSE(headend.store->find_user("carol").value());
+  CHECK_FALSE(std::filesystem::exists(options.each.out));
+}
+
+TEST_CASE("a file of names is read with its faults told by line", "[headend][users]") {
+  CHECK(parse_names("a\r\n  \n# b\nc", "names").value() == std::vector<std::string>{"a", "c"});
+  CHECK(has(parse_names("alice\nnot a name\n", "names").error().message, "names:2:"));
+  CHECK(has(parse_names("\n# nobody\n", "names").error().message, "names names nobody"));
+}
+
 TEST_CASE("the PKCS#12 file opens with the password and holds the user's key", "[headend][exports]") {
   Headend headend;
   test::write_text(headend.directory.file("password"), "open sesame\nnot this\n");

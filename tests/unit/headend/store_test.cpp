@@ -39,6 +39,29 @@ TEST_CASE("a file that is no database of ours is refused by name", "[headend][st
   CHECK(opened.error().message.find(path) != std::string::npos);
 }
 
+TEST_CASE("many users are entered at once, or none of them", "[headend][store]") {
+  const TemporaryDirectory directory;
+  auto store = Store::create(directory.file("state.db")).value();
+  const auto group = [](std::initializer_list<const char*> names) {
+    std::vector<NewUser> users;
+    std::uint8_t number = 0;
+    for (const auto* name : names) users.push_back({name, certificate(++number), {}});
+    users.push_back({"with-a-key", std::nullopt, Secret{as_bytes("key")}});
+    return users;
+  };
+  const auto twice = store.add_users(group({"alice", "bob", "Alice"}), kNow);
+  REQUIRE_FALSE(twice);
+  CHECK(twice.error().message.find("\"Alice\"") != std::string::npos);
+  CHECK(store.users(true).value().empty());
+
+  const auto ids = store.add_users(group({"alice", "bob"}), kNow);
+  REQUIRE(ids);
+  CHECK(ids->size() == 3);
+  CHECK(store.certificate_owner(certificate(2).sha256).value()->name == "bob");
+  CHECK(store.pre_shared_keys().value().size() == 1);
+  CHECK_FALSE(store.add_users({}, kNow).value().size());
+}
+
 TEST_CASE("users are found by name and by certificate until they are removed", "[headend][store]") {
   const TemporaryDirectory directory;
   auto store = Store::create(directory.file("state.db")).value();
