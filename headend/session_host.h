@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "common/base/deadline_queue.h"
 #include "common/base/random.h"
 #include "common/base/rate_limit.h"
 #include "common/base/time.h"
@@ -17,7 +18,6 @@
 #include "headend/acceptor.h"
 #include "headend/authorizer.h"
 #include "headend/control_api.h"
-#include "headend/deadline_queue.h"
 #include "headend/session_paths.h"
 #include "headend/session_table.h"
 #include "transports/dataplane/dataplane.h"

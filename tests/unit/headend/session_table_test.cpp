@@ -2,7 +2,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "headend/deadline_queue.h"
+#include "common/base/deadline_queue.h"
 
 using namespace switchback;
 using namespace switchback::headend;

@@ -8,7 +8,7 @@
 
 #include "common/base/time.h"
 
-namespace switchback::headend {
+namespace switchback {
 
 /// At most one deadline for each key; setting, clearing and taking cost O(log n).
 template <class Key>
@@ -47,4 +47,4 @@ class DeadlineQueue {
   std::unordered_map<Key, Instant> of_;
 };
 
-}  // namespace switchback::headend
+}  // namespace switchback
