@@ -55,8 +55,23 @@ void Worker::receive(TransportId id, Instant now) {
   }
 }
 
+namespace {
+
+/// Strangers may fill half of what waits for the control thread: then a flood of IKE_SA_INIT, or thousands who come
+/// back at once, keep neither the users who are there from being heard nor the newcomers from finishing.
+constexpr std::size_t kStrangersShare = 2;
+
+/// Whether an IKE message has no responder's SPI, as only the first of a new IKE SA (RFC 7296 §2.6).
+bool is_first(ByteView message) noexcept {
+  constexpr std::size_t kResponderSpi = 8;
+  return message.size() < kResponderSpi + sizeof(std::uint64_t) ||
+         load_be<std::uint64_t>(message.data() + kResponderSpi) == 0;
+}
+
+}  // namespace
+
 void Worker::take_ike(const Packet& packet) {
-  if (!budgets_.ike.take(packet.size())) {
+  if (!budgets_.ike.take(packet.size(), is_first(packet.data()) ? kStrangersShare : 1)) {
     ++counts_.ike_dropped;
     return;
   }

@@ -22,21 +22,26 @@ class Mailbox {
   }
 
   void post(Message message) {
+    bool first = false;
     {
       const std::lock_guard lock{mutex_};
+      first = messages_.empty();
       messages_.push_back(std::move(message));
     }
-    wake();
+    // Who wrote the first wakes the reader; until it takes them it needs no other call.
+    if (first) wake();
   }
   /// Moves all of `bundle` in; it is empty afterwards and keeps its capacity.
   void post_all(std::vector<Message>& bundle) {
     if (bundle.empty()) return;
+    bool first = false;
     {
       const std::lock_guard lock{mutex_};
+      first = messages_.empty();
       std::move(bundle.begin(), bundle.end(), std::back_inserter(messages_));
     }
     bundle.clear();
-    wake();
+    if (first) wake();
   }
   /// Appends all messages so far to `out`.
   void take(std::vector<Message>& out) {

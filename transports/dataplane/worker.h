@@ -111,9 +111,10 @@ struct EventBudget {
   std::atomic<std::size_t> messages{0}, octets{0};
 
   /// With one packet thread what is read here can only have become less.
-  [[nodiscard]] bool take(std::size_t size) noexcept {
-    if (messages.load(std::memory_order_relaxed) >= most_messages ||
-        octets.load(std::memory_order_relaxed) + size > most_octets) {
+  /// @param share  of the whole, one in so many: what may be there at most for this one to come in
+  [[nodiscard]] bool take(std::size_t size, std::size_t share = 1) noexcept {
+    if (messages.load(std::memory_order_relaxed) >= most_messages / share ||
+        octets.load(std::memory_order_relaxed) + size > most_octets / share) {
       return false;
     }
     messages.fetch_add(1, std::memory_order_relaxed);
