@@ -67,6 +67,22 @@ class Forwarding {
   std::vector<ChangedSysctl> changed_;
 };
 
+/// Leases of the sessions that one turn of the loop begins and ends are written together.
+class LeaseGathering {
+ public:
+  explicit LeaseGathering(Store& store) : store_{store} { store_.gather_leases(); }
+  LeaseGathering(const LeaseGathering&) = delete;
+  LeaseGathering& operator=(const LeaseGathering&) = delete;
+  ~LeaseGathering() {
+    if (const auto written = store_.write_leases(); !written) {
+      log::error("store_failed", {{"detail", written.error().message}});
+    }
+  }
+
+ private:
+  Store& store_;
+};
+
 /// Clients refuse a headend whose certificate has expired: whoever runs it should hear of it first.
 void warn_of_expiry(const ike::SessionConfig& session_config, const Config& config) {
   const auto expires = session_config.credentials->chain().front().not_after();
@@ -261,6 +277,7 @@ Result<void, UserError> Server::Impl::open_kernel() {
 void Server::Impl::start() {
   deadline_timer = loop.make_timer([this](Instant now) {
     armed.reset();
+    const LeaseGathering leases{store};
     host->handle_deadlines(now, wall_now());
     arm();
   });
@@ -275,6 +292,7 @@ void Server::Impl::drain(Instant now) {
   batch.clear();
   data_plane->drain_events(batch);
   const auto wall = wall_now();
+  const LeaseGathering leases{store};
   for (auto& event : batch) {
     if (const auto* broken = std::get_if<transports::DataPlaneFailed>(&event)) {
       transport_failed(*broken);
@@ -410,7 +428,10 @@ void Server::shut_down(std::function<void()> done) {
   impl_->shutdown_timer = impl_->loop.make_timer([this](Instant) { impl_->finish(); });
   const auto now = monotonic_now();
   impl_->shutdown_timer.arm(now + kShutdownWait);
-  impl_->host->close_all(now);
+  {
+    const LeaseGathering leases{impl_->store};
+    impl_->host->close_all(now);
+  }
   impl_->arm();
 }
 

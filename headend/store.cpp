@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <system_error>
 #include <type_traits>
+#include <utility>
 
 #include "common/base/unique_fd.h"
 
@@ -94,8 +95,41 @@ struct Store::Impl {
     }
   }
 
+  /// A statement that is prepared once, for what is asked at every session's start. Reset after each use.
+  class Kept {
+   public:
+    Kept(SQLite::Database& database, std::unique_ptr<SQLite::Statement>& slot, const char* sql) {
+      if (!slot) slot = std::make_unique<SQLite::Statement>(database, sql);
+      statement_ = slot.get();
+    }
+    Kept(const Kept&) = delete;
+    Kept& operator=(const Kept&) = delete;
+    ~Kept() {
+      try {
+        statement_->reset();
+        statement_->clearBindings();
+      } catch (const std::exception&) {
+        // reset() repeats the error of the last step, which was thrown already.
+      }
+    }
+    SQLite::Statement& operator*() const noexcept { return *statement_; }
+    SQLite::Statement* operator->() const noexcept { return statement_; }
+
+   private:
+    SQLite::Statement* statement_;
+  };
+
+  /// Before a write of a lease: while they are gathered, the first opens their transaction.
+  void begin_gathered() {
+    if (!gathering || transaction) return;
+    database.exec("BEGIN IMMEDIATE");
+    transaction = true;
+  }
+
   std::string path;
   SQLite::Database database;
+  std::unique_ptr<SQLite::Statement> owner, put_lease, touch, version;
+  bool gathering = false, transaction = false;
 };
 
 Store::Store(std::unique_ptr<Impl> impl) noexcept : impl_{std::move(impl)} {}
@@ -287,13 +321,13 @@ Result<std::vector<UserRecord>, UserError> Store::users(bool with_revoked) {
 
 Result<std::optional<Store::CertificateOwner>, UserError> Store::certificate_owner(ByteView sha256) {
   return impl_->guarded([&]() -> std::optional<CertificateOwner> {
-    SQLite::Statement row{impl_->database,
-                          "SELECT users.id, users.name, users.revoked IS NOT NULL FROM certificates "
-                          "JOIN users ON users.id = certificates.user WHERE certificates.sha256 = ?"};
-    bind_bytes(row, 1, sha256);
-    if (!row.executeStep()) return std::nullopt;
-    return CertificateOwner{UserId{row.getColumn(0).getInt64()}, row.getColumn(1).getString(),
-                            row.getColumn(2).getInt() != 0};
+    const Impl::Kept row{impl_->database, impl_->owner,
+                         "SELECT users.id, users.name, users.revoked IS NOT NULL FROM certificates "
+                         "JOIN users ON users.id = certificates.user WHERE certificates.sha256 = ?"};
+    bind_bytes(*row, 1, sha256);
+    if (!row->executeStep()) return std::nullopt;
+    return CertificateOwner{UserId{row->getColumn(0).getInt64()}, row->getColumn(1).getString(),
+                            row->getColumn(2).getInt() != 0};
   });
 }
 
@@ -331,21 +365,34 @@ Result<std::vector<LeaseRecord>, UserError> Store::leases() {
 
 Result<void, UserError> Store::remember_lease(const IpAddress& address, UserId user, WallTime now) {
   return impl_->guarded([&] {
-    SQLite::Statement put{impl_->database, "INSERT OR REPLACE INTO leases (address, user, last_used) VALUES (?, ?, ?)"};
-    bind_bytes(put, 1, address.bytes());
-    put.bind(2, user.value);
-    put.bind(3, to_seconds(now));
-    put.exec();
+    impl_->begin_gathered();
+    const Impl::Kept put{impl_->database, impl_->put_lease,
+                         "INSERT OR REPLACE INTO leases (address, user, last_used) VALUES (?, ?, ?)"};
+    bind_bytes(*put, 1, address.bytes());
+    put->bind(2, user.value);
+    put->bind(3, to_seconds(now));
+    put->exec();
   });
 }
 
 Result<void, UserError> Store::touch_lease(const IpAddress& address, WallTime now) {
   return impl_->guarded([&] {
-    SQLite::Statement put{impl_->database, "UPDATE leases SET last_used = ? WHERE address = ?"};
-    put.bind(1, to_seconds(now));
-    bind_bytes(put, 2, address.bytes());
-    put.exec();
+    impl_->begin_gathered();
+    const Impl::Kept put{impl_->database, impl_->touch, "UPDATE leases SET last_used = ? WHERE address = ?"};
+    put->bind(1, to_seconds(now));
+    bind_bytes(*put, 2, address.bytes());
+    put->exec();
   });
+}
+
+void Store::gather_leases() { impl_->gathering = true; }
+
+Result<void, UserError> Store::write_leases() {
+  impl_->gathering = false;
+  if (!std::exchange(impl_->transaction, false)) return {};
+  auto committed = impl_->guarded([&] { impl_->database.exec("COMMIT"); });
+  if (!committed) (void)impl_->guarded([&] { impl_->database.exec("ROLLBACK"); });
+  return committed;
 }
 
 Result<void, UserError> Store::forget_lease(const IpAddress& address) { return forget_leases({address}); }
@@ -384,7 +431,8 @@ Result<void, UserError> Store::set_setting(std::string_view key, std::string_vie
 
 std::int64_t Store::outside_version() {
   try {
-    return impl_->database.execAndGet("PRAGMA data_version").getInt64();
+    const Impl::Kept row{impl_->database, impl_->version, "PRAGMA data_version"};
+    return row->executeStep() ? row->getColumn(0).getInt64() : -1;
   } catch (const std::exception&) {
     return -1;
   }

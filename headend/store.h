@@ -96,6 +96,11 @@ class Store {
   [[nodiscard]] Result<std::vector<LeaseRecord>, UserError> leases();
   [[nodiscard]] Result<void, UserError> remember_lease(const IpAddress& address, UserId user, WallTime now);
   [[nodiscard]] Result<void, UserError> touch_lease(const IpAddress& address, WallTime now);
+  /// From now on what remember_lease() and touch_lease() write becomes one transaction, which write_leases() ends: a
+  /// transaction each would be the larger part of what a session's start costs the store. Nothing but these two and
+  /// reading in between.
+  void gather_leases();
+  [[nodiscard]] Result<void, UserError> write_leases();
   [[nodiscard]] Result<void, UserError> forget_lease(const IpAddress& address);
   /// When the address was restored for no pool: the prefix changed.
   [[nodiscard]] Result<void, UserError> forget_leases(const std::vector<IpAddress>& addresses);

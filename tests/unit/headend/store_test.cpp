@@ -62,6 +62,29 @@ TEST_CASE("many users are entered at once, or none of them", "[headend][store]")
   CHECK_FALSE(store.add_users({}, kNow).value().size());
 }
 
+TEST_CASE("leases that are gathered are there at once, and in the file when they are written", "[headend][store]") {
+  const TemporaryDirectory directory;
+  const auto path = directory.file("state.db");
+  auto store = Store::create(path).value();
+  const auto alice = store.add_user("alice", certificate(1), kNow).value();
+  auto other = Store::open(path).value();
+  REQUIRE(store.write_leases());  // nothing was gathered
+  store.gather_leases();
+  REQUIRE(store.remember_lease(IpAddress::v4(0x0A630002), alice, kNow));
+  REQUIRE(store.remember_lease(IpAddress::v4(0x0A630003), alice, kNow));
+  REQUIRE(store.touch_lease(IpAddress::v4(0x0A630002), kNow + std::chrono::seconds{5}));
+  CHECK(store.certificate_owner(certificate(1).sha256).value()->user == alice);
+  CHECK(store.leases().value().size() == 2);
+  CHECK(other.leases().value().empty());
+  REQUIRE(store.write_leases());
+  const auto written = other.leases().value();
+  REQUIRE(written.size() == 2);
+  CHECK(written.back().address == IpAddress::v4(0x0A630002));  // touched last
+  // Afterwards each is written by itself again.
+  REQUIRE(store.touch_lease(IpAddress::v4(0x0A630003), kNow + std::chrono::seconds{9}));
+  CHECK(other.leases().value().back().address == IpAddress::v4(0x0A630003));
+}
+
 TEST_CASE("users are found by name and by certificate until they are removed", "[headend][store]") {
   const TemporaryDirectory directory;
   auto store = Store::create(directory.file("state.db")).value();
