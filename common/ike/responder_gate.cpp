@@ -22,6 +22,7 @@ ResponderGate::ResponderGate(GateLimits limits, RandomSource& random, Instant /*
       random_{random},
       cookies_{random},
       answers_{limits.answers_per_second, limits.answer_burst},
+      lost_answers_{limits.lost_answers_per_second, limits.lost_answer_burst},
       cookie_demands_{limits.cookies_per_second, limits.cookie_burst},
       prefixes_(kPrefixBuckets, TokenBucket{limits.inits_per_second, limits.init_burst}) {
   random_.secret_fill(hash_key_);
@@ -55,7 +56,7 @@ GateDecision ResponderGate::decide(ByteView datagram, const AddressPair& path, G
 
   if (header->exchange != ExchangeType::ike_sa_init) {
     // §2.21.4: an SA that we do not have, lost in a restart perhaps. The answer goes back as a response would.
-    if (header->responder_spi.value == 0 || !answers_.allow(now)) return {};
+    if (header->responder_spi.value == 0 || !lost_answers_.allow(now)) return {};
     Header answer = *header;
     answer.from_initiator = !header->from_initiator;
     answer.response = true;

@@ -25,6 +25,9 @@ struct GateLimits {
   double init_burst = 100;
   double answers_per_second = 50;  // unprotected errors to all the world
   double answer_burst = 200;
+  /// INVALID_IKE_SPI: after a restart all clients ask within seconds and are back the sooner the sooner they know.
+  double lost_answers_per_second = 2000;
+  double lost_answer_burst = 4000;
   // Cookies are how new peers get in while a flood lasts: floods of other kinds must not use up their allowance.
   double cookies_per_second = 2000;
   double cookie_burst = 2000;
@@ -64,7 +67,7 @@ class ResponderGate {
   GateLimits limits_;
   RandomSource& random_;
   CookieJar cookies_;
-  TokenBucket answers_, cookie_demands_;
+  TokenBucket answers_, lost_answers_, cookie_demands_;
   std::array<std::uint8_t, 16> hash_key_{};  // places prefixes in buckets, so that nobody can aim at one
   std::vector<TokenBucket> prefixes_;        // fixed number; different prefixes may share one
 };

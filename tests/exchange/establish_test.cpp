@@ -288,6 +288,8 @@ TEST_CASE("the gate answers strangers sparingly and keeps nothing", "[ike][rfc72
   ike::GateLimits limits;
   limits.answers_per_second = 1;
   limits.answer_burst = 2;
+  limits.lost_answers_per_second = 1;
+  limits.lost_answer_burst = 2;
   ike::ResponderGate gate{limits, random, clock.now()};
   const AddressPair path{SessionPair::kHeadendNatT, SessionPair::kClient};
   ike::Header header;
