@@ -34,6 +34,7 @@ Result<std::shared_ptr<const ike::SessionConfig>, UserError> make_session_config
     made->peer_keys.push_back({*std::move(peer), std::move(user.key)});
   }
 
+  index_peer_keys(*made);
   made->ask_authorization = true;
   made->ike_proposals = config.ike_proposals;
   made->esp_proposals = config.esp_proposals;

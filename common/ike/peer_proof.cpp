@@ -1,6 +1,7 @@
 #include "common/ike/peer_proof.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "common/ike/payload_auth.h"
 #include "common/ike/payload_notify.h"
@@ -15,13 +16,12 @@ Result<PeerProof, std::string> verify_shared_key(const SessionConfig& config, Ro
                                                  const crypto::IkeIdentity& identity, crypto::PrfAlgorithm prf,
                                                  ByteView data, ByteView octets, RandomSource& random) {
   if (!config.accept_pre_shared_keys) return fail(std::string{"a pre-shared key is not accepted here"});
-  const auto entry = std::find_if(config.peer_keys.begin(), config.peer_keys.end(),
-                                  [&](const PeerKey& key) { return key.identity.matches(identity); });
+  const auto* entry = find_peer_key(config, identity);
   PeerProof proof;
   ByteView key;
   Secret nobody{32};
-  if (entry != config.peer_keys.end()) {
-    proof.peer_key = &*entry;
+  if (entry != nullptr) {
+    proof.peer_key = entry;
     key = entry->key.view();
   } else if (our_role == Role::initiator && config.credentials && !config.credentials->has_certificate()) {
     key = config.credentials->pre_shared_key().view();  // one key for both directions, as profiles have it
@@ -57,7 +57,37 @@ Result<PeerProof, std::string> verify_certificate(const SessionConfig& config, R
   return proof;
 }
 
+/// Identities that match have the same; distinguished names, which have many forms, have none.
+std::optional<std::string> index_key(const crypto::IkeIdentity& identity) {
+  if (identity.type == crypto::IdType::der_asn1_dn) return std::nullopt;
+  const bool name = identity.type == crypto::IdType::fqdn || identity.type == crypto::IdType::email;
+  std::string key(1, static_cast<char>(identity.type));
+  for (const auto octet : identity.data) {
+    const auto c = static_cast<char>(octet);
+    key += name && c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  return key;
+}
+
 }  // namespace
+
+void index_peer_keys(SessionConfig& config) {
+  config.peer_key_index.clear();
+  for (std::size_t i = 0; i < config.peer_keys.size(); ++i) {
+    if (auto key = index_key(config.peer_keys[i].identity)) config.peer_key_index.emplace(*std::move(key), i);
+  }
+}
+
+const PeerKey* find_peer_key(const SessionConfig& config, const crypto::IkeIdentity& identity) {
+  const auto key = config.peer_key_index.empty() ? std::nullopt : index_key(identity);
+  if (key) {
+    const auto found = config.peer_key_index.find(*key);
+    return found == config.peer_key_index.end() ? nullptr : &config.peer_keys[found->second];
+  }
+  const auto entry = std::find_if(config.peer_keys.begin(), config.peer_keys.end(),
+                                  [&](const PeerKey& known) { return known.identity.matches(identity); });
+  return entry == config.peer_keys.end() ? nullptr : &*entry;
+}
 
 Result<PeerProof, std::string> verify_peer(const SessionConfig& config, Role our_role, const Payloads& payloads,
                                            const crypto::IkeIdentity& identity, crypto::PrfAlgorithm prf,

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -128,6 +129,9 @@ struct SessionConfig {
   std::optional<crypto::IkeIdentity> remote_identity;  // initiator: sent as IDr, and what IDr must be in the answer
   std::shared_ptr<const crypto::TrustStore> trust;
   std::vector<PeerKey> peer_keys;
+  /// Where an identity stands in peer_keys, for thousands of them: index_peer_keys() makes it. Without it, and for
+  /// distinguished names, they are gone through one by one.
+  std::unordered_map<std::string, std::size_t> peer_key_index;
   /// Proofs that the peer may use. Empty `peer_keys` or null `trust` forbid that method whatever stands here.
   bool accept_certificates = true;
   bool accept_pre_shared_keys = true;
@@ -167,5 +171,10 @@ struct SessionConfig {
   std::size_t max_children = 16;
   std::size_t max_message_octets = 65535;
 };
+
+/// Call when peer_keys is complete.
+void index_peer_keys(SessionConfig& config);
+/// The entry that matches(), the first if there are several; null if there is none.
+[[nodiscard]] const PeerKey* find_peer_key(const SessionConfig& config, const crypto::IkeIdentity& identity);
 
 }  // namespace switchback::ike
