@@ -151,10 +151,6 @@ void SessionHost::ike_message(transports::IkeReceived& received, Instant now, Wa
     if (const auto* duplicate = std::get_if<Acceptor::Duplicate>(&decision)) {
       tag = duplicate->session;
     } else if (std::holds_alternative<Acceptor::Create>(decision)) {
-      if (sessions_.size() >= limits_.max_sessions) {
-        if (peer_logs_.allow(now)) log::warning("session_limit", {{"limit", limits_.max_sessions}});
-        return;
-      }
       tag = table_.open();
       auto live = std::make_unique<LiveSession>(*tag, config_, ike::Environment{random_, spis_}, paths_.rules);
       live->first_path = received.path;
@@ -384,6 +380,13 @@ void SessionHost::on(LiveSession& live, ike::AuthorizationNeeded& event, Instant
   }
   // RFC 7296 §2.4: with INITIAL_CONTACT the peer's other sessions are dead. Their addresses become free for this one.
   make_room(*admission.user, live.tag, event.initial_contact, now);
+  // Only now is it known whose session it replaces: a headend that is full still takes back those who are its users.
+  if (established_ >= limits_.max_sessions) {
+    if (peer_logs_.allow(now)) log::warning("session_limit", {{"limit", limits_.max_sessions}});
+    live.end_note = "the headend has as many sessions as limits.sessions allows";
+    live.session.abandon(now);
+    return;
+  }
   authorizer_.grant(admission, event.request, wall_now());
   live.user = admission.name;
   live.leases = std::move(admission.leases);
