@@ -111,6 +111,7 @@ void Fleet::begin(Doing& doing, Instant now) {
   doing.since = now;
   doing.until = now + activity.time;
   doing.pacer = Pacer{activity.rate, now};
+  if (activity.kind == Kind::storm) doing.next = doing.first;
   if (activity.kind == Kind::ramp) {
     doing.first = doing.next = wanted_;
     doing.end = std::max(wanted_, activity.sessions);
