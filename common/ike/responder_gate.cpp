@@ -24,14 +24,15 @@ ResponderGate::ResponderGate(GateLimits limits, RandomSource& random, Instant /*
       answers_{limits.answers_per_second, limits.answer_burst},
       lost_answers_{limits.lost_answers_per_second, limits.lost_answer_burst},
       cookie_demands_{limits.cookies_per_second, limits.cookie_burst},
-      prefixes_(kPrefixBuckets, TokenBucket{limits.inits_per_second, limits.init_burst}) {
+      prefixes_(kPrefixBuckets, TokenBucket{limits.inits_per_second, limits.init_burst}),
+      lost_prefixes_(kPrefixBuckets, TokenBucket{limits.lost_answers_per_prefix, limits.lost_answer_prefix_burst}) {
   random_.secret_fill(hash_key_);
 }
 
-bool ResponderGate::prefix_allows(const IpAddress& address, Instant now) {
+bool ResponderGate::prefix_allows(std::vector<TokenBucket>& buckets, const IpAddress& address, Instant now) {
   const auto octets = address.bytes().first(address.is_v4() ? 3U : 6U);
   const auto digest = crypto::sha1({hash_key_, octets});
-  return prefixes_[load_be<std::uint32_t>(digest.data()) % kPrefixBuckets].allow(now);
+  return buckets[load_be<std::uint32_t>(digest.data()) % kPrefixBuckets].allow(now);
 }
 
 GateDecision ResponderGate::decide(ByteView datagram, const AddressPair& path, GateLoad load, Instant now) {
@@ -56,7 +57,10 @@ GateDecision ResponderGate::decide(ByteView datagram, const AddressPair& path, G
 
   if (header->exchange != ExchangeType::ike_sa_init) {
     // §2.21.4: an SA that we do not have, lost in a restart perhaps. The answer goes back as a response would.
-    if (header->responder_spi.value == 0 || !lost_answers_.allow(now)) return {};
+    if (header->responder_spi.value == 0 || !prefix_allows(lost_prefixes_, path.remote.address, now) ||
+        !lost_answers_.allow(now)) {
+      return {};
+    }
     Header answer = *header;
     answer.from_initiator = !header->from_initiator;
     answer.response = true;
@@ -83,7 +87,7 @@ GateDecision ResponderGate::decide(ByteView datagram, const AddressPair& path, G
     return demand ? reply(std::move(*demand), datagram) : GateDecision{};
   }
   if (load.half_open_from_address >= limits_.max_half_open_per_address) return {};
-  if (!prefix_allows(path.remote.address, now)) return {};
+  if (!prefix_allows(prefixes_, path.remote.address, now)) return {};
   return {GateVerdict::create, {}};
 }
 

@@ -25,12 +25,15 @@ struct GateLimits {
   double init_burst = 100;
   double answers_per_second = 50;  // unprotected errors to all the world
   double answer_burst = 200;
-  /// INVALID_IKE_SPI: after a restart all clients ask within seconds and are back the sooner the sooner they know.
-  double lost_answers_per_second = 2000;
-  double lost_answer_burst = 4000;
+  /// INVALID_IKE_SPI: after a restart all clients ask within seconds and are back the sooner the sooner they know. To
+  /// all the world, and per IPv4 /24 or IPv6 /48.
+  double lost_answers_per_second = 2000, lost_answer_burst = 4000;
+  double lost_answers_per_prefix = 100, lost_answer_prefix_burst = 500;
   // Cookies are how new peers get in while a flood lasts: floods of other kinds must not use up their allowance.
-  double cookies_per_second = 2000;
-  double cookie_burst = 2000;
+  // Whoever is refused one is as good as locked out, so the allowance is that of a flood worth the name; a cookie costs
+  // microseconds.
+  double cookies_per_second = 20000;
+  double cookie_burst = 20000;
 };
 
 /// What the shell counts.
@@ -62,14 +65,14 @@ class ResponderGate {
   [[nodiscard]] std::optional<Bytes> unknown_esp(Spi spi, std::size_t octets, Instant now);
 
  private:
-  [[nodiscard]] bool prefix_allows(const IpAddress& address, Instant now);
+  [[nodiscard]] bool prefix_allows(std::vector<TokenBucket>& buckets, const IpAddress& address, Instant now);
 
   GateLimits limits_;
   RandomSource& random_;
   CookieJar cookies_;
   TokenBucket answers_, lost_answers_, cookie_demands_;
-  std::array<std::uint8_t, 16> hash_key_{};  // places prefixes in buckets, so that nobody can aim at one
-  std::vector<TokenBucket> prefixes_;        // fixed number; different prefixes may share one
+  std::array<std::uint8_t, 16> hash_key_{};            // places prefixes in buckets, so that nobody can aim at one
+  std::vector<TokenBucket> prefixes_, lost_prefixes_;  // fixed numbers; different prefixes may share one
 };
 
 }  // namespace switchback::ike

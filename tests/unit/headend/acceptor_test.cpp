@@ -207,4 +207,6 @@ TEST_CASE("a request for an IKE SA that we do not have is answered with less tha
   }
   CHECK(replies > 0);
   CHECK(replies <= 1000);
+  // Whoever asks as often as that leaves the others their answers.
+  CHECK(std::holds_alternative<Acceptor::Reply>(door.acceptor.decide(request, path_from("203.0.113.1"), kStart)));
 }
