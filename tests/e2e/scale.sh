@@ -91,8 +91,10 @@ figure() { jq -r --arg phase "$2" "first(.phases[] | select(.phase | startswith(
 # at_least VALUE LEAST WHAT
 at_least() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a >= b) }' || fail "$3: $1, at least $2 are wanted"; }
 
+measured=()
 for size in "${all_sizes[@]}"; do
   name=load-$size
+  measured+=("$WORK/$name.json")
   talkers=$(( active < size ? active : size / 2 ))
   (( talkers > 0 )) || talkers=1
   start_headend
@@ -128,7 +130,7 @@ for size in "${all_sizes[@]}"; do
     restart '.all_back_seconds * 10 | floor / 10') s after the first noticed the restart"
 done
 
-jq -s '{sizes: .}' $(printf -- "$WORK/load-%s.json " "${all_sizes[@]}") > "$WORK/scale.json"
+jq -s '{sizes: .}' "${measured[@]}" > "$WORK/scale.json"
 if command -v python3 > /dev/null; then
   python3 "$E2E_SOURCE/tools/load/growth.py" "$WORK/scale.json" ${svg:+--svg "$svg"}
 fi
