@@ -111,3 +111,15 @@ packet = tcp(data[:100])
 for number, more in enumerate((0, 1, 2, 4, 8, 16, 31) * 4):
     write("middlebox", **{"device%02d" % number: bytes([number, more]) + filled + elapse(8192) * 3 + ends[len(filled):]
                           + bytes([65, len(packet)]) + packet + bytes([66, 40]) + udp(b"abcdefghijkl") + opening})
+
+
+def icmp(quoted, six=False, kind=None):
+    return bytes([0, int(six)]) + bytes([kind if kind is not None else (3 if six else 11), 0, 0, 0, 0, 0, 0, 0]) + quoted
+
+
+spi = struct.pack("!II", 0x11223344, 9) + data[:40]
+write("icmp_quote",
+      udp4=icmp(udp(spi)), udp6=icmp(udp(spi, True), True), esp4=icmp(ip(50, spi)), esp6=icmp(ip(50, spi, True), True),
+      tcp4=icmp(tcp(b"", flags=0x10, options=TIMESTAMPS)), tcp6=icmp(tcp(b"", True, flags=0x10, options=TIMESTAMPS), True),
+      brief=icmp(udp(spi)[:28]), extended=icmp(ip(50, spi).ljust(128, b"\0") + bytes([0x20, 0, 0, 0, 0, 8, 1, 1, 0, 0, 0, 0])),
+      unreachable=icmp(udp(spi), kind=3), options=icmp(b"\x4f" + udp(spi)[1:]), fragment=icmp(fragment, True))
