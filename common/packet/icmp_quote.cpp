@@ -95,9 +95,9 @@ QuoteMatch match(const IcmpQuote& quote, const LimitedPacket& sent) noexcept {
     return !v4 || sent.identification == 0 || same_id ? QuoteMatch::exact : QuoteMatch::likely;
   };
   if (sent.protocol == number(IpProtocol::esp)) return weigh(same<0, 8>(quoted, front));  // SPI, sequence number
-  if (!same<2, 4>(quoted, front)) return QuoteMatch::none;                                  // destination port
+  if (!same<2, 4>(quoted, front)) return QuoteMatch::none;                                // destination port
   if (sent.protocol == number(IpProtocol::udp)) {
-    if (!same<4, 6>(quoted, front)) return QuoteMatch::none;                                   // length
+    if (!same<4, 6>(quoted, front)) return QuoteMatch::none;                                  // length
     if (quoted.size() >= 16 && front.size() >= 16) return weigh(same<8, 16>(quoted, front));  // SPI, sequence number
     if (v4) return same_id ? QuoteMatch::likely : QuoteMatch::none;
     return same<6, 8>(quoted, front) ? QuoteMatch::likely : QuoteMatch::none;  // checksum
@@ -105,7 +105,8 @@ QuoteMatch match(const IcmpQuote& quote, const LimitedPacket& sent) noexcept {
   if (sent.protocol == number(IpProtocol::tcp)) {
     // Behind 20 octets of header: NOP, NOP, timestamps (kind, length, ours). Before that a device may have changed all.
     constexpr std::size_t kOptions = 20, kTimestamp = 28;
-    if (quoted.size() >= kTimestamp && front.size() >= kTimestamp) return weigh(same<kOptions, kTimestamp>(quoted, front));
+    if (quoted.size() >= kTimestamp && front.size() >= kTimestamp)
+      return weigh(same<kOptions, kTimestamp>(quoted, front));
     return same_id ? QuoteMatch::likely : QuoteMatch::none;
   }
   return QuoteMatch::none;

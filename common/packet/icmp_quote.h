@@ -1,5 +1,5 @@
-// ICMP errors and the packet that each quotes: hostile input, taken apart within its bounds. And what has been sent that
-// a quote may be of: packets with a hop limit of their own, by which routers on the way show themselves.
+// ICMP errors and the packet that each quotes: hostile input, taken apart within its bounds. And what has been sent
+// that a quote may be of: packets with a hop limit of their own, by which routers on the way show themselves.
 #pragma once
 
 #include <array>
@@ -33,9 +33,9 @@ struct LimitedPacket {
   static constexpr std::size_t kFrontOctets = 40;
   IpAddress destination;
   std::uint8_t protocol = 0;
-  std::uint16_t identification = 0;                 // IPv4; 0: the kernel's choice
+  std::uint16_t identification = 0;                // IPv4; 0: the kernel's choice
   std::array<std::uint8_t, kFrontOctets> front{};  // what followed the IP header …
-  std::uint8_t front_octets = 0;                    // … so many of them
+  std::uint8_t front_octets = 0;                   // … so many of them
 
   void set_front(ByteView octets) noexcept;
 };

@@ -194,6 +194,72 @@ Result<ControlMessage, ParseError> parse_observation(WireReader& reader, std::si
   return seen;
 }
 
+constexpr std::uint8_t kTracesIpv6 = 0x01, kTracesHops = 0x02;
+
+bool is_trace_limit(std::uint8_t limit, bool order) noexcept {
+  return limit <= kMaxTraceHops || (order && limit == kTraceReportOnly);
+}
+
+Result<ControlMessage, ParseError> parse_trace(WireReader& reader, bool order, std::size_t body_octets) {
+  const auto id = reader.u64be();
+  const auto limit = reader.u8();
+  const auto reserved = reader.u8();
+  const auto stated = reader.u16be();
+  const auto at = reader.offset();
+  const auto padding = reader.rest();
+  if (!reader.ok()) return fail(ParseErrc::bad_length, at);
+  if (reserved != 0 || !is_trace_limit(limit, order)) return fail(ParseErrc::bad_value, at - 4);
+  if (!order) {
+    if (!padding.empty()) return fail(ParseErrc::bad_length, at);
+    if (stated != 0) return fail(ParseErrc::bad_value, at - 2);
+    return TracePacket{id, limit};
+  }
+  if (stated != body_octets) return fail(ParseErrc::bad_length, at - 2);
+  if (std::any_of(padding.begin(), padding.end(), [](auto octet) { return octet != 0; })) {
+    return fail(ParseErrc::bad_value, at);
+  }
+  return TraceOrder{id, limit, stated};
+}
+
+bool plausible(const TraceHop& hop) noexcept {
+  return hop.hop_limit >= 1 && hop.hop_limit <= kMaxTraceHops && hop.answered <= hop.sent &&
+         (hop.answered == 0) == hop.from.empty();
+}
+
+Result<ControlMessage, ParseError> parse_trace_report(WireReader& reader) {
+  TraceReport report;
+  report.id = reader.u64be();
+  report.sent_count = reader.u64be();
+  const auto flags = reader.u8();
+  const std::size_t count = reader.u8();
+  const auto reserved = reader.u16be();
+  const auto fixed_end = reader.offset();
+  if (!reader.ok()) return fail(ParseErrc::bad_length, fixed_end);
+  if (reserved != 0 || (flags & ~(kTracesIpv6 | kTracesHops)) != 0) return fail(ParseErrc::bad_value, fixed_end - 4);
+  if (count > kMaxTraceHops) return fail(ParseErrc::too_many, fixed_end - 3);
+  report.hops_available = (flags & kTracesHops) != 0;
+  report.hops.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    TraceHop hop;
+    hop.hop_limit = reader.u8();
+    const auto zeros = reader.bytes(3);
+    hop.sent = reader.u32be();
+    hop.answered = reader.u32be();
+    hop.least_rtt_us = reader.u32be();
+    const auto address = read_address(reader, (flags & kTracesIpv6) != 0);
+    if (!reader.ok()) return fail(ParseErrc::bad_length, reader.offset());
+    if (hop.answered != 0) hop.from = address;
+    const bool in_order = report.hops.empty() || report.hops.back().hop_limit < hop.hop_limit;
+    if (!in_order || !plausible(hop) ||
+        std::any_of(zeros.begin(), zeros.end(), [](auto octet) { return octet != 0; })) {
+      return fail(ParseErrc::bad_value, reader.offset() - kTraceHopOctets);
+    }
+    report.hops.push_back(hop);
+  }
+  if (!reader.at_end()) return fail(ParseErrc::bad_length, reader.offset());
+  return report;
+}
+
 struct Builder {
   WireWriter& writer;
 
@@ -291,12 +357,56 @@ struct Builder {
     writer.u16be(0);
     if (seen.body_octets > kObservationOctets) writer.zeros(seen.body_octets - kObservationOctets);
   }
+  void operator()(const TraceOrder& order) const {
+    assert(is_trace_limit(order.hop_limit, true));
+    assert(order.body_octets == 0 || (order.body_octets >= kTraceOctets && order.body_octets <= kMaxControlOctets));
+    const auto octets = std::max(order.body_octets, static_cast<std::uint16_t>(kTraceOctets));
+    writer.u64be(order.id);
+    writer.u8(order.hop_limit);
+    writer.u8(0);
+    writer.u16be(octets);
+    writer.zeros(octets - kTraceOctets);
+  }
+  void operator()(const TracePacket& packet) const {
+    assert(is_trace_limit(packet.hop_limit, false));
+    writer.u64be(packet.id);
+    writer.u8(packet.hop_limit);
+    writer.zeros(3);
+  }
+  void operator()(const TraceReport& report) const {
+    assert(report.hops.size() <= kMaxTraceHops);
+    const bool v6 = std::any_of(report.hops.begin(), report.hops.end(), [](auto& hop) { return hop.from.is_v6(); });
+    writer.u64be(report.id);
+    writer.u64be(report.sent_count);
+    writer.u8(static_cast<std::uint8_t>((v6 ? kTracesIpv6 : 0U) | (report.hops_available ? kTracesHops : 0U)));
+    writer.u8(static_cast<std::uint8_t>(report.hops.size()));
+    writer.u16be(0);
+    for (const auto& hop : report.hops) {
+      assert(plausible(hop) && (hop.from.empty() || hop.from.is_v6() == v6));
+      writer.u8(hop.hop_limit);
+      writer.zeros(3);
+      writer.u32be(hop.sent);
+      writer.u32be(hop.answered);
+      writer.u32be(hop.least_rtt_us);
+      write_address(writer, hop.from);
+    }
+  }
 };
 
-constexpr std::array kTypeOfAlternative{ControlType::probe,      ControlType::probe_answer, ControlType::report,
-                                        ControlType::pmtu_probe, ControlType::pmtu_answer,  ControlType::observe,
-                                        ControlType::observation};
+constexpr std::array kTypeOfAlternative{ControlType::probe,       ControlType::probe_answer, ControlType::report,
+                                        ControlType::pmtu_probe,  ControlType::pmtu_answer,  ControlType::observe,
+                                        ControlType::observation, ControlType::trace_order,  ControlType::trace_packet,
+                                        ControlType::trace_report};
 static_assert(kTypeOfAlternative.size() == std::variant_size_v<ControlMessage>);
+
+/// Unknown flags, fields without their flag, octets behind an IPv4 address: all have to be zero.
+Result<ControlMessage, ParseError> only_as_built(Result<ControlMessage, ParseError> message, ByteView body) {
+  if (!message) return message;
+  Bytes again;
+  build_control(*message, again);
+  if (!same_bytes(again, body)) return fail(ParseErrc::bad_value, kControlHeaderOctets);
+  return message;
+}
 
 }  // namespace
 
@@ -321,15 +431,10 @@ Result<ControlMessage, ParseError> parse_control(ByteView body) {
     case ControlType::pmtu_probe: return parse_pmtu(reader, true, body.size());
     case ControlType::pmtu_answer: return parse_pmtu(reader, false, body.size());
     case ControlType::observe: return parse_observe(reader);
-    case ControlType::observation: {
-      auto observation = parse_observation(reader, body.size());
-      if (!observation) return observation;
-      // Unknown flags, fields without their flag, octets behind an IPv4 address: all have to be zero.
-      Bytes again;
-      build_control(*observation, again);
-      if (!same_bytes(again, body)) return fail(ParseErrc::bad_value, kControlHeaderOctets);
-      return observation;
-    }
+    case ControlType::observation: return only_as_built(parse_observation(reader, body.size()), body);
+    case ControlType::trace_order: return parse_trace(reader, true, body.size());
+    case ControlType::trace_packet: return parse_trace(reader, false, body.size());
+    case ControlType::trace_report: return only_as_built(parse_trace_report(reader), body);
   }
   return fail(ParseErrc::unsupported, 5);
 }

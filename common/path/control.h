@@ -32,7 +32,10 @@ enum class ControlType : std::uint8_t {
   pmtu_probe = 4,
   pmtu_answer = 5,
   observe = 6,
-  observation = 7
+  observation = 7,
+  trace_order = 8,
+  trace_packet = 9,
+  trace_report = 10
 };
 
 /// What the sender does with the path that a message travels on.
@@ -156,7 +159,47 @@ struct Observation {
   friend bool operator==(const Observation&, const Observation&) = default;
 };
 
-using ControlMessage = std::variant<Probe, ProbeAnswer, Report, PmtuProbe, PmtuAnswer, Observe, Observation>;
+/// Largest hop limit of a trace, and so the number of routers that it finds at most.
+inline constexpr std::uint8_t kMaxTraceHops = 32;
+/// TraceOrder::hop_limit of those that want nothing sent but a report.
+inline constexpr std::uint8_t kTraceReportOnly = 255;
+
+/// Asks for one packet back on this path that expires after so many routers, whose ICMP errors go to who sent it: what
+/// the asker cannot see of the way to itself. For a doctor.
+struct TraceOrder {
+  std::uint64_t id = 0;           // of the trace: another one begins anew
+  std::uint8_t hop_limit = 0;     // 1 to kMaxTraceHops; 0: a packet that goes all the way; kTraceReportOnly
+  std::uint16_t body_octets = 0;  // of this message, by padding; 0 when built: without any
+  friend bool operator==(const TraceOrder&, const TraceOrder&) = default;
+};
+
+/// The packet that was ordered. Where it arrives, its hop limit was enough.
+struct TracePacket {
+  std::uint64_t id = 0;
+  std::uint8_t hop_limit = 0;  // as ordered
+  friend bool operator==(const TracePacket&, const TracePacket&) = default;
+};
+
+/// What became of the ordered packets with one hop limit since the trace began.
+struct TraceHop {
+  std::uint8_t hop_limit = 0;
+  std::uint32_t sent = 0, answered = 0;
+  std::uint32_t least_rtt_us = 0;  // 0: never answered
+  IpAddress from;                  // who answered last; empty: nobody
+  friend bool operator==(const TraceHop&, const TraceHop&) = default;
+};
+
+/// Comes while orders come, and is never longer than those since the last one were together.
+struct TraceReport {
+  std::uint64_t id = 0;
+  std::uint64_t sent_count = 0;  // ESP packets on this path before this one, without those that expire on the way
+  bool hops_available = true;    // false: this end cannot send such packets on this path, or cannot hear of them
+  std::vector<TraceHop> hops;    // by hop limit; at most kMaxTraceHops
+  friend bool operator==(const TraceReport&, const TraceReport&) = default;
+};
+
+using ControlMessage = std::variant<Probe, ProbeAnswer, Report, PmtuProbe, PmtuAnswer, Observe, Observation, TraceOrder,
+                                    TracePacket, TraceReport>;
 
 inline constexpr std::size_t kProbeOctets = kControlHeaderOctets + 32;
 inline constexpr std::size_t kProbeAnswerOctets = kControlHeaderOctets + 48;
@@ -166,6 +209,9 @@ inline constexpr std::size_t kTcpViewOctets = 44;
 inline constexpr std::size_t kPmtuOctets = kControlHeaderOctets + 12;  // an answer, and a probe without padding
 inline constexpr std::size_t kObserveOctets = kControlHeaderOctets + 12;
 inline constexpr std::size_t kObservationOctets = kControlHeaderOctets + 96;  // without padding
+inline constexpr std::size_t kTraceOctets = kControlHeaderOctets + 12;        // order without padding, and packet
+inline constexpr std::size_t kTraceReportOctets = kControlHeaderOctets + 20;  // without hops
+inline constexpr std::size_t kTraceHopOctets = 32;
 inline constexpr std::size_t kMaxReportOctets = kReportOctets + kMaxHoles * kHoleOctets + kTcpViewOctets;
 
 /// Whether a dummy packet's body is meant for here at all; others (traffic flow confidentiality) are no error.
@@ -178,7 +224,8 @@ inline constexpr std::size_t kMaxReportOctets = kReportOctets + kMaxHoles * kHol
 
 /// Appends the message. Pre: at most kMaxHoles holes in order; a PMTU probe's body_octets in [kPmtuOctets,
 /// kMaxControlOctets]; an observation's endpoints are of one family, its body_octets 0 or in [kObservationOctets,
-/// kMaxControlOctets].
+/// kMaxControlOctets]; a trace order's body_octets 0 or in [kTraceOctets, kMaxControlOctets], its hop limits as they
+/// are defined; a trace report's hops in order, and their addresses of one family.
 void build_control(const ControlMessage& message, Bytes& out);
 
 }  // namespace switchback::path

@@ -139,7 +139,7 @@ TEST_CASE("a wrong checksum, a later fragment and what is cut short are nothing"
 
 TEST_CASE("padding and extensions behind the quoted packet are not of it", "[packet][rfc4884]") {
   auto packet = ip_v4(50, 3, ByteView{esp_front(9)}.first(12));
-  packet.resize(128);                                  // zeros up to 128 octets …
+  packet.resize(128);                                            // zeros up to 128 octets …
   append(packet, Bytes{0x20, 0, 0, 0, 0, 8, 1, 1, 0, 0, 0, 0});  // … then extensions
   const auto quote = parse_icmp_error(icmp(11, 0, packet), IpFamily::v4);
   REQUIRE(quote);

@@ -44,11 +44,32 @@ Observation full_observation(bool v6, std::uint16_t octets) {
   return seen;
 }
 
+TraceReport full_trace(bool v6) {
+  TraceReport report;
+  report.id = 12;
+  report.sent_count = 345;
+  report.hops.push_back({1, 20, 19, 812, *IpAddress::parse(v6 ? "2001:db8::7" : "10.0.0.1")});
+  report.hops.push_back({3, 5, 0, 0, {}});
+  report.hops.push_back({32, 1, 1, 9000, *IpAddress::parse(v6 ? "2001:db8::9" : "10.0.9.1")});
+  return report;
+}
+
 std::vector<ControlMessage> samples() {
-  return {
-      Probe{1, 2, 3, {4, Role::in_use}}, ProbeAnswer{1, 2, 3, 4, 5, 6}, full_report(),    Report{},
-      PmtuProbe{77, 1400, 1350},         PmtuAnswer{77, 1400, 1350},    Observe{5, 1300}, full_observation(true, 104),
-      full_observation(false, 1300)};
+  return {Probe{1, 2, 3, {4, Role::in_use}},
+          ProbeAnswer{1, 2, 3, 4, 5, 6},
+          full_report(),
+          Report{},
+          PmtuProbe{77, 1400, 1350},
+          PmtuAnswer{77, 1400, 1350},
+          Observe{5, 1300},
+          full_observation(true, 104),
+          full_observation(false, 1300),
+          TraceOrder{9, 3, 20},
+          TraceOrder{9, 255, 900},
+          TracePacket{9, 32},
+          full_trace(false),
+          full_trace(true),
+          TraceReport{1, 2, false, {}}};
 }
 
 }  // namespace
@@ -76,9 +97,21 @@ TEST_CASE("a probe has the octets that docs/protocol.md gives", "[path]") {
 }
 
 TEST_CASE("what is built is parsed to the same message and has the documented size", "[path]") {
-  const std::array sizes{kProbeOctets,   kProbeAnswerOctets, kReportOctets + 3 * kHoleOctets + kTcpViewOctets,
-                         kReportOctets,  std::size_t{1350},  kPmtuOctets,
-                         kObserveOctets, kObservationOctets, std::size_t{1300}};
+  const std::array sizes{kProbeOctets,
+                         kProbeAnswerOctets,
+                         kReportOctets + 3 * kHoleOctets + kTcpViewOctets,
+                         kReportOctets,
+                         std::size_t{1350},
+                         kPmtuOctets,
+                         kObserveOctets,
+                         kObservationOctets,
+                         std::size_t{1300},
+                         kTraceOctets,
+                         std::size_t{900},
+                         kTraceOctets,
+                         kTraceReportOctets + 3 * kTraceHopOctets,
+                         kTraceReportOctets + 3 * kTraceHopOctets,
+                         kTraceReportOctets};
   const auto all = samples();
   for (std::size_t i = 0; i < all.size(); ++i) {
     const auto octets = built(all[i]);
@@ -182,4 +215,53 @@ TEST_CASE("holes must be in order, apart, and below the highest number", "[path]
   CHECK(parse_control(octets).has_value());
   octets[74] = kMaxHoles + 1;
   CHECK(parse_control(octets).error().code == ParseErrc::too_many);
+}
+
+TEST_CASE("trace messages have the octets that docs/protocol.md gives", "[path]") {
+  CHECK(to_hex(built(TraceOrder{0x0102030405060708, 9, 22})) ==
+        "5377426b0108001601020304050607080900"
+        "0016"
+        "0000");
+  CHECK(to_hex(built(TracePacket{0x0102030405060708, 9})) ==
+        "5377426b010900140102030405060708"
+        "09000000");
+  TraceReport report{0x0102030405060708, 0x1112131415161718, true, {}};
+  report.hops.push_back({2, 10, 7, 0x1234, *IpAddress::parse("10.0.0.1")});
+  CHECK(to_hex(built(report)) ==
+        "5377426b010a003c0102030405060708"
+        "1112131415161718"
+        "02010000"
+        "02000000"
+        "0000000a"
+        "00000007"
+        "00001234"
+        "0a000001"
+        "000000000000000000000000");
+}
+
+TEST_CASE("a trace that cannot be is refused", "[path]") {
+  auto order = built(TraceOrder{1, 3, 0});
+  order[16] = 33;
+  CHECK(parse_control(order).error().code == ParseErrc::bad_value);
+  order[16] = 255;
+  CHECK(parse_control(order).has_value());
+  auto packet = built(TracePacket{1, 3});
+  packet[16] = 255;
+  CHECK_FALSE(parse_control(packet).has_value());
+  const auto good = built(full_trace(false));
+  const auto with = [&](std::size_t at, std::uint8_t value) {
+    auto octets = good;
+    octets[at] = value;
+    return parse_control(octets).has_value();
+  };
+  constexpr std::size_t kFirst = kTraceReportOctets, kSecond = kFirst + kTraceHopOctets;
+  CHECK(with(kFirst, 1));
+  CHECK_FALSE(with(kFirst, 0));        // no such hop limit
+  CHECK_FALSE(with(kFirst, 3));        // twice
+  CHECK_FALSE(with(kFirst + 11, 21));  // more answered than sent
+  CHECK_FALSE(with(kFirst + 1, 1));    // reserved
+  CHECK_FALSE(with(kFirst + 20, 1));   // behind an IPv4 address
+  CHECK_FALSE(with(kSecond + 16, 1));  // an address, and nobody answered
+  CHECK_FALSE(with(25, 4));            // hops that are not there
+  CHECK_FALSE(with(24, 0x42));         // an unknown flag
 }
