@@ -95,10 +95,16 @@ void Prober::send_size(std::size_t index, std::uint16_t outer_octets) {
 
 void Prober::control(const transports::ControlReceived& received) {
   if (received.session != tag_ || !path::is_control(received.body)) return;
-  const auto message = path::parse_control(received.body);
+  auto message = path::parse_control(received.body);
   if (!message) return;
   const auto asked = [&](std::uint64_t id) { return sent_.find(id); };
   if (const auto* answer = std::get_if<path::ProbeAnswer>(&*message)) {
+    if (locating_) {
+      if (const auto limited = locating_->reaching.find(answer->id); limited != locating_->reaching.end()) {
+        locating_->out_reached.at(limited->second) = true;
+        return;
+      }
+    }
     const auto sent = asked(answer->id);
     if (sent == sent_.end()) return;
     auto& way = ways_[sent->second.way];
@@ -115,6 +121,7 @@ void Prober::control(const transports::ControlReceived& received) {
     if (sent == sent_.end()) return;
     auto& way = ways_[sent->second.way];
     sent_.erase(sent);
+    if (locating_) way.returned.push_back({seen->sent_count, received.received_packets});
     if (seen->body_octets > path::kObservationOctets) {
       ++way.large_back;
       return;
@@ -140,6 +147,12 @@ void Prober::control(const transports::ControlReceived& received) {
       facts.tcp = end;
     }
     way.facts.seen = facts;
+  } else if (const auto* packet = std::get_if<path::TracePacket>(&*message)) {
+    if (locating_ && packet->id == locating_->trace) locating_->back_reached.at(packet->hop_limit) = true;
+  } else if (auto* report = std::get_if<path::TraceReport>(&*message)) {
+    if (!locating_ || report->id != locating_->trace || received.path != ways_[locating_->way].data) return;
+    ways_[locating_->way].returned.push_back({report->sent_count, received.received_packets});
+    take_report(*report, received.at);
   } else if (const auto* probe = std::get_if<path::Probe>(&*message)) {
     const auto way = std::find_if(ways_.begin(), ways_.end(),
                                   [&](const Way& one) { return one.activity && one.data == received.path; });

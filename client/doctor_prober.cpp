@@ -119,6 +119,8 @@ void Prober::plan(const Facts& facts) {
   for (const auto& address : facts.addresses) {
     const auto local = io::source_address_for({address, ports_.nat_t}, options_.mark);
     for (const auto kind : kAllKinds) {
+      const auto& only = options_.kinds;
+      if (!only.empty() && std::find(only.begin(), only.end(), kind) == only.end()) continue;
       Way way;
       way.facts.kind = kind;
       way.facts.remote = {address, port_of(kind, ports_)};
@@ -335,6 +337,8 @@ void Prober::handle(transports::DataPlaneEvent& event, Instant now) {
     }
   } else if (const auto* message = std::get_if<transports::ControlReceived>(&event)) {
     control(*message);
+  } else if (const auto* limited = std::get_if<transports::LimitedSent>(&event)) {
+    handle_limited(*limited);
   } else if (const auto* opened = std::get_if<transports::PathOpened>(&event)) {
     for (std::size_t i = 0; i < ways_.size(); ++i) {
       auto& way = ways_[i];
@@ -382,9 +386,11 @@ void Prober::turn(Instant until) {
     if (const auto deadline = way.session->next_deadline()) next = std::min(next, *deadline);
   }
   const auto left = std::chrono::ceil<milliseconds>(next - monotonic_now()).count();
-  pollfd ready{data_->events_fd(), POLLIN, 0};
-  (void)::poll(&ready, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, 1000)));
+  const int icmp = locating_ && locating_->icmp ? locating_->icmp->fd() : -1;
+  std::array<pollfd, 2> ready{pollfd{data_->events_fd(), POLLIN, 0}, pollfd{icmp, POLLIN, 0}};
+  (void)::poll(ready.data(), ready.size(), static_cast<int>(std::clamp<std::int64_t>(left, 0, 1000)));
   const auto now = monotonic_now();
+  if ((ready[1].revents & POLLIN) != 0) hear_icmp();
   events_.clear();
   data_->drain_events(events_);
   for (auto& event : events_) handle(event, now);

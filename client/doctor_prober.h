@@ -12,6 +12,7 @@
 
 #include "client/config.h"
 #include "client/doctor_facts.h"
+#include "client/doctor_locate.h"
 #include "client/targets.h"
 #include "client/transport_setup.h"
 #include "common/crypto/random.h"
@@ -25,6 +26,7 @@ struct ProberOptions {
   Duration limit = std::chrono::seconds{60};  // of all that is done
   std::uint32_t mark = 0;  // of outer packets: that of a running client, whose tunnel they must avoid
   bool idle = false;       // also pauses of minutes
+  std::vector<WayKind> kinds;  // only these; none: all
   std::function<void(const std::string&)> progress;
 };
 
@@ -39,6 +41,9 @@ class Prober {
 
   /// Fills `facts.ways` for the addresses, at most one of each family, and what the session brings.
   void run(Facts& facts);
+  /// In its place: looks where on the first of `request.ways` that works packets get lost. Also fills `facts`, without
+  /// measurements.
+  [[nodiscard]] LocateResult locate(Facts& facts, const LocateRequest& request);
 
  private:
   struct Sent {
@@ -49,6 +54,10 @@ class Prober {
   struct Answered {
     std::uint32_t number = 0;
     std::uint64_t received = 0;  // by the headend, by then
+  };
+  /// What the headend had sent when it sent something, and what had come of it when that came.
+  struct Returned {
+    std::uint64_t sent = 0, received = 0;
   };
   struct Way {
     WayFacts facts;
@@ -61,6 +70,7 @@ class Prober {
     std::shared_ptr<const transports::PathActivity> activity;
     std::uint32_t sent = 0;  // ESP packets
     std::vector<Answered> answers;
+    std::vector<Returned> returned;
     std::vector<Duration> rtts;
     std::vector<std::uint16_t> sizes_answered;
     std::uint32_t observations = 0, large_back = 0;
@@ -83,6 +93,26 @@ class Prober {
   void burst(std::size_t way);
   void idle(const std::vector<std::size_t>& ways);
   void finish();
+
+  // --- looking for where packets get lost: doctor_locate.cpp ---
+  /// What both ends have counted of a path: packets, or of a TCP of our own segments.
+  struct Counts {
+    std::uint64_t sent = 0, arrived = 0, back_sent = 0, back_arrived = 0;
+  };
+  [[nodiscard]] std::optional<std::size_t> choose(const LocateRequest& request);
+  void find_length(LocateResult& result);
+  void find_length_by_segments(std::size_t from);
+  void survey(const LocateRequest& request, LocateResult& result);
+  [[nodiscard]] std::optional<Counts> settled_counts();
+  [[nodiscard]] std::optional<Counts> counts();
+  void send_limited(std::uint8_t limit, bool reach);
+  void order(std::uint8_t limit, std::uint16_t octets = 0);
+  void hear_icmp();
+  void handle_limited(const transports::LimitedSent& sent);
+  void handle_answer(const path::LimitedAnswer& answer);
+  void take_report(path::TraceReport report, Instant at);
+  void settle_pending(Instant now);
+  [[nodiscard]] Duration answer_patience() const;
 
   // --- what stages are made of ---
   void begin_ike(std::size_t index);
@@ -122,6 +152,7 @@ class Prober {
   std::optional<ike::Closed> closed_;
   bool child_ = false, child_failed_ = false, finishing_ = false;
   std::optional<std::uint64_t> headend_clock_;
+  std::optional<Locating> locating_;
   int sink_ = -1;  // the other end of what stands for a TUN
 };
 

@@ -10,6 +10,7 @@
 #include "common/base/unique_fd.h"
 #include "common/crypto/random.h"
 #include "common/io/control_socket.h"
+#include "common/io/hop_limited.h"
 #include "common/io/netlink.h"
 #include "common/io/tun_device.h"
 #include "common/keylog/keylog.h"
@@ -144,6 +145,8 @@ struct Server::Impl {
   void drain(Instant now);
   void tick(Instant now);
   void arm();
+  void listen_for_icmp(Instant now);
+  void hear_icmp(io::IcmpSocket& socket, Instant now);
   void refresh_session_config();
   std::size_t end_revoked();
   void fail(std::string why);
@@ -166,6 +169,8 @@ struct Server::Impl {
   std::unique_ptr<transports::DataPlane> data_plane;
   std::unique_ptr<SessionHost> host;
   std::optional<io::ControlServer> control;
+  std::vector<io::IcmpSocket> icmp;  // while a client looks for where packets get lost
+  std::vector<io::EventLoop::Watch> icmp_watches;
   io::EventLoop::Watch events;
   io::EventLoop::Timer deadline_timer, tick_timer, shutdown_timer;
   std::optional<Instant> armed;
@@ -300,11 +305,38 @@ void Server::Impl::drain(Instant now) {
       host->handle(event, now, wall);
     }
   }
+  listen_for_icmp(now);
   arm();
+}
+
+/// Only while somebody wants to know: at other times no error that others send costs this thread anything.
+void Server::Impl::listen_for_icmp(Instant now) {
+  if (host->wants_icmp(now) == !icmp.empty()) return;
+  icmp_watches.clear();
+  icmp.clear();
+  if (!host->wants_icmp(now)) return;
+  for (const auto family : {IpFamily::v4, IpFamily::v6}) {
+    if (auto opened = io::IcmpSocket::open(family)) icmp.push_back(std::move(*opened));
+  }
+  host->set_hears_icmp(!icmp.empty());
+  for (auto& socket : icmp) {  // which stay where they are from here on
+    icmp_watches.push_back(loop.on_readable(socket.fd(), [this, &socket](Instant at) { hear_icmp(socket, at); }));
+  }
+}
+
+void Server::Impl::hear_icmp(io::IcmpSocket& socket, Instant now) {
+  constexpr int kAtOnce = 32;
+  std::array<std::uint8_t, io::IcmpSocket::kBufferBytes> buffer;
+  for (int i = 0; i < kAtOnce; ++i) {
+    const auto received = socket.receive(buffer);
+    if (!received) return;
+    host->handle_icmp(socket.family(), received->message, received->from, now);
+  }
 }
 
 void Server::Impl::tick(Instant now) {
   host->notice_traffic(now);
+  listen_for_icmp(now);
   // Somebody added or removed users; `user remove` also says so by the control socket, but need not get through.
   if (store.outside_version() != store_version) {
     refresh_session_config();

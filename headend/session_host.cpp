@@ -65,6 +65,14 @@ MoveView move_view(const Move& from, WallTime at) {
   return view;
 }
 
+/// How long routers' errors are listened for after the last order.
+constexpr Duration kListenForErrors = std::chrono::seconds{5};
+
+/// Of a packet that is to expire on its way: whose it is, and of which of its traces.
+std::uint64_t trace_token(const LiveSession& live) noexcept {
+  return live.tag.value << 16U | (live.tracer->generation() & 0xFFFFU);
+}
+
 std::string_view state_name(const LiveSession& live) noexcept { return ike::to_string(live.session.state()); }
 
 }  // namespace
@@ -99,6 +107,8 @@ void SessionHost::handle(transports::DataPlaneEvent& event, Instant now, WallTim
     }
   } else if (const auto* control = std::get_if<transports::ControlReceived>(&event)) {
     control_message(*control, now);
+  } else if (const auto* limited = std::get_if<transports::LimitedSent>(&event)) {
+    trace_sent(*limited);
   } else if (const auto* first = std::get_if<transports::FirstInbound>(&event)) {
     if (auto* live = find(first->session)) {
       live->session.handle_first_inbound_packet(first->child, now);
@@ -173,6 +183,7 @@ void SessionHost::control_message(const transports::ControlReceived& received, I
   live->paths.handle_control(received, now);
   pump_paths(*live, now);
   if (const auto question = parse_question(received.body)) answer_observe(*live, *question, received, now);
+  if (const auto order = parse_order(received.body)) trace(*live, *order, received, now);
   // A NAT may have given the client another mapping: IKE has to follow, or our own requests go nowhere. The session
   // knows whether the path is of that kind, and looks before it moves.
   if (live->paths.in_use() == received.path && received.path != live->session.path()) {
@@ -197,6 +208,60 @@ void SessionHost::answer_observe(LiveSession& live, const path::Observe& questio
                                        received.received_packets, sent, wall_now()),
                       body);
   data_plane_.send_control(live.tag, received.path, std::move(body), true);
+}
+
+void SessionHost::trace(LiveSession& live, const path::TraceOrder& order, const transports::ControlReceived& received,
+                        Instant now) {
+  // What goes back is no more than what came, and to where it came from.
+  if (!live.paths.has(received.path) || !traces_.allow(now)) return;
+  if (!live.tracer) live.tracer = std::make_unique<Tracer>();
+  auto& tracer = *live.tracer;
+  if (const auto packet = tracer.handle_order(order, received.path, now)) {
+    Bytes body;
+    path::build_control(*packet, body);
+    if (packet->hop_limit == 0) {
+      data_plane_.send_control(live.tag, received.path, std::move(body));
+    } else {
+      icmp_until_ = now + kListenForErrors;
+      data_plane_.send_limited(live.tag, received.path, std::move(body), packet->hop_limit, trace_token(live));
+    }
+  }
+  if (!hears_icmp_) tracer.set_deaf();
+  auto report = tracer.poll_report(0, now);
+  if (!report) return;
+  for (const auto& figures : live.paths.figures()) {
+    if (figures.path == received.path) report->sent_count = figures.sent_packets;
+  }
+  if (received.path.transport == transports::kCtcpTransport) {  // waits for the packet thread, four times a second
+    if (const auto seen = data_plane_.observe(received.path)) {
+      report->data_segments_sent = seen->data_sent;
+      report->data_segments_received = seen->data_received;
+    }
+  }
+  Bytes body;
+  path::build_control(*report, body);
+  data_plane_.send_control(live.tag, received.path, std::move(body));
+}
+
+void SessionHost::trace_sent(const transports::LimitedSent& sent) {
+  auto* live = find(sent.session);
+  if (live == nullptr || !live->tracer || trace_token(*live) != sent.token) return;
+  live->tracer->handle_sent(sent);
+  if (!sent.packet) return;
+  if (const auto answer = limited_.handle_sent(sent.token, sent.hop_limit, *sent.packet, sent.at)) {
+    trace_answer(*answer);
+  }
+}
+
+void SessionHost::trace_answer(const path::LimitedAnswer& answer) {
+  auto* live = find(SessionTag{answer.token >> 16U});
+  if (live != nullptr && live->tracer && trace_token(*live) == answer.token) live->tracer->handle_answer(answer);
+}
+
+void SessionHost::handle_icmp(IpFamily family, ByteView message, const IpAddress& from, Instant now) {
+  const auto quote = packet::parse_icmp_error(message, family);
+  if (!quote) return;
+  if (const auto answer = limited_.handle_quote(*quote, from, now)) trace_answer(*answer);
 }
 
 std::vector<SessionTag> SessionHost::on_path(const AddressPair& path) const {

@@ -14,12 +14,14 @@
 #include "common/base/time.h"
 #include "common/ike/session.h"
 #include "common/keylog/keylog.h"
+#include "common/path/limited_probes.h"
 #include "common/path/offer.h"
 #include "headend/acceptor.h"
 #include "headend/authorizer.h"
 #include "headend/control_api.h"
 #include "headend/session_paths.h"
 #include "headend/session_table.h"
+#include "headend/tracer.h"
 #include "transports/dataplane/dataplane.h"
 
 namespace switchback::headend {
@@ -50,7 +52,8 @@ struct LiveSession {
   Instant traffic_told{};  // last inbound traffic that the session was told of
   std::string end_note;    // why we ended it, for the log
   TokenBucket observations{20, 40};
-  TokenBucket logs{1, 20};  // lines that its user can cause as often as they like
+  std::unique_ptr<Tracer> tracer;  // once its client has asked where packets get lost
+  TokenBucket logs{1, 20};         // lines that its user can cause as often as they like
 };
 
 /// What the host knows of the transports, besides what the data plane does.
@@ -85,6 +88,13 @@ class SessionHost {
   /// Tells sessions and their paths of traffic, which counts as a sign of life. Call about once a second.
   void notice_traffic(Instant now);
 
+  /// Routers' errors are of interest at present: somebody has ordered packets that expire on their way.
+  [[nodiscard]] bool wants_icmp(Instant now) const noexcept { return now < icmp_until_; }
+  /// Whether they can be heard.
+  void set_hears_icmp(bool hears) noexcept { hears_icmp_ = hears; }
+  /// One that came to this host, from its ICMP header on; anybody's, about anything.
+  void handle_icmp(IpFamily family, ByteView message, const IpAddress& from, Instant now);
+
   /// Ends the matching sessions with a DELETE; nothing of theirs is carried from now on. Returns how many.
   std::size_t end(const KickTarget& target, std::string_view note, Instant now);
   std::size_t end_user(UserId user, std::string_view note, Instant now);
@@ -108,6 +118,11 @@ class SessionHost {
   /// To a client's doctor.
   void answer_observe(LiveSession& live, const path::Observe& question, const transports::ControlReceived& received,
                       Instant now);
+  /// To the same, when it looks for where packets get lost.
+  void trace(LiveSession& live, const path::TraceOrder& order, const transports::ControlReceived& received,
+             Instant now);
+  void trace_sent(const transports::LimitedSent& sent);
+  void trace_answer(const path::LimitedAnswer& answer);
   void path_closed(const transports::PathClosed& closed, Instant now);
   void path_hint(const transports::PathHint& hint, Instant now);
   /// Where the data of a session goes whose IKE messages go along `ike_path`.
@@ -160,6 +175,10 @@ class SessionHost {
   std::size_t established_ = 0;
   bool closing_ = false;
   TokenBucket observations_{200, 200};
+  TokenBucket traces_{500, 500};
+  path::LimitedProbes limited_;
+  Instant icmp_until_{};
+  bool hears_icmp_ = true;
   TokenBucket peer_logs_{5, 50};  // lines that an unauthenticated peer can cause
 };
 

@@ -15,6 +15,7 @@
 #include "common/base/secret.h"
 #include "common/base/strong.h"
 #include "common/base/time.h"
+#include "common/packet/icmp_quote.h"
 #include "common/packet/packet.h"
 #include "common/path/stall.h"
 
@@ -72,7 +73,16 @@ struct PathObservation {
   bool engine = false;                    // the other end's SYN was built by an engine as ours
   std::uint32_t resegmented = 0;          // segments that did not begin at a frame boundary
   std::uint32_t resets = 0;               // RSTs that came
-  Duration rtt{};                         // by TCP's own acknowledgements; zero: not known
+  std::uint64_t segments = 0;             // that came and were acceptable, ACKs included; 0: not counted
+  std::uint64_t data_sent = 0, data_received = 0;  // segments with payload, those sent again too; 0: not counted
+  Duration rtt{};                                  // by TCP's own acknowledgements; zero: not known
+};
+
+/// What a path's packets with a hop limit of their own are, see Transport::send_limited().
+enum class LimitedKind : std::uint8_t {
+  none,         // it cannot send any
+  esp,          // the ESP packet that was given
+  bare_segment  // a TCP segment without payload, whatever was given
 };
 
 /// A path to be opened by the client.
@@ -144,6 +154,17 @@ class Transport {
   /// For tests of devices on the way: the path goes on as if a segment had left and got lost, never to be sent again.
   /// False where that would break the transport's own rules.
   [[nodiscard]] virtual bool make_hole(const AddressPair& /*path*/, Instant /*now*/) { return false; }
+
+  /// For those who look for the router where packets get lost: sends one packet in the very flow that the path's data
+  /// takes, so that routers and policers treat it alike, but with this hop limit; what arrives all the same must do no
+  /// harm. It leaves at once or not at all, and nothing counts it.
+  [[nodiscard]] virtual LimitedKind limited_kind(const AddressPair& /*path*/) const { return LimitedKind::none; }
+  /// @param packet  with LimitedKind::esp: sealed, never sent otherwise; else empty, with its path
+  /// @return  what routers will quote of it; nothing if it did not leave
+  [[nodiscard]] virtual std::optional<packet::LimitedPacket> send_limited(packet::Packet /*packet*/,
+                                                                          std::uint8_t /*hop_limit*/, Instant /*now*/) {
+    return std::nullopt;
+  }
 
   /// Where it listens, with the ports that the kernel chose: what a path's `local` may be.
   [[nodiscard]] virtual std::vector<Endpoint> local_endpoints() const = 0;

@@ -17,6 +17,8 @@ namespace {
   return ::setsockopt(fd, level, name, &value, sizeof value) == 0;
 }
 
+constexpr std::uint8_t kIcmpTimeExceeded = 11, kIcmpv6TimeExceeded = 3;  // RFC 792, RFC 4443 §3.3
+
 void set_buffer(int fd, std::size_t octets) noexcept {
   const int value = octets > INT_MAX / 2 ? INT_MAX / 2 : static_cast<int>(octets);
   // The forced form passes the system's limit but needs CAP_NET_ADMIN; without it a smaller buffer is no failure.
@@ -139,8 +141,8 @@ ReceivedControl parse_control(const msghdr& message) noexcept {
   return found;
 }
 
-void build_control(msghdr& message, std::uint8_t* buffer, const IpAddress& source,
-                   std::uint16_t segment_bytes) noexcept {
+void build_control(msghdr& message, std::uint8_t* buffer, const IpAddress& source, std::uint16_t segment_bytes,
+                   std::uint8_t hop_limit) noexcept {
   std::size_t used = 0;
   const auto add = [&](int level, int type, const auto& value) {
     cmsghdr header{};
@@ -165,6 +167,12 @@ void build_control(msghdr& message, std::uint8_t* buffer, const IpAddress& sourc
     }
   }
   if (segment_bytes != 0) add(SOL_UDP, UDP_SEGMENT, segment_bytes);
+  if (hop_limit != 0) {
+    const auto* name = static_cast<const sockaddr*>(message.msg_name);
+    const bool v6 = name != nullptr && name->sa_family == AF_INET6;
+    const int limit = hop_limit;
+    add(v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_HOPLIMIT : IP_TTL, limit);
+  }
   message.msg_control = used == 0 ? nullptr : buffer;
   message.msg_controllen = used;
 }
@@ -200,6 +208,8 @@ std::optional<SocketError> next_socket_error(int fd) noexcept {
     const auto error = control_value<sock_extended_err>(header);
     found.error = static_cast<int>(error.ee_errno);
     if (found.error == EMSGSIZE) found.mtu = error.ee_info;
+    found.expired = (error.ee_origin == SO_EE_ORIGIN_ICMP && error.ee_type == kIcmpTimeExceeded) ||
+                    (error.ee_origin == SO_EE_ORIGIN_ICMP6 && error.ee_type == kIcmpv6TimeExceeded);
   }
   return found;
 }

@@ -48,11 +48,12 @@ struct ReceivedControl {
 /// Octets of control buffer that receiving needs.
 inline constexpr std::size_t kReceiveControlBytes = 128;
 
-/// Appends control data: the source address (unless empty or unspecified) and the segment size (unless 0).
+/// Appends control data: the source address (unless empty or unspecified), the segment size (unless 0) and the hop
+/// limit (unless 0).
 /// @param buffer  kSendControlBytes octets, aligned as cmsghdr, that live until the call
 inline constexpr std::size_t kSendControlBytes = 128;
-void build_control(msghdr& message, std::uint8_t* buffer, const IpAddress& source,
-                   std::uint16_t segment_bytes) noexcept;
+void build_control(msghdr& message, std::uint8_t* buffer, const IpAddress& source, std::uint16_t segment_bytes,
+                   std::uint8_t hop_limit = 0) noexcept;
 
 /// Sends `message` with fragmentation allowed, whatever the socket's setting. Slow; for messages that have to leave.
 [[nodiscard]] Result<void> send_fragmented(int fd, IpFamily family, const msghdr& message);
@@ -66,6 +67,7 @@ struct SocketError {
   Endpoint remote;
   int error = 0;          // errno, such as ECONNREFUSED, EHOSTUNREACH, EMSGSIZE
   std::uint32_t mtu = 0;  // with EMSGSIZE: what the path takes, octets of IP packet
+  bool expired = false;   // ICMP time exceeded: of a packet with a hop limit of its own, or in a loop of routers
 };
 /// The next queued error, none if there is none.
 [[nodiscard]] std::optional<SocketError> next_socket_error(int fd) noexcept;

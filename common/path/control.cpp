@@ -230,6 +230,8 @@ Result<ControlMessage, ParseError> parse_trace_report(WireReader& reader) {
   TraceReport report;
   report.id = reader.u64be();
   report.sent_count = reader.u64be();
+  report.data_segments_sent = reader.u64be();
+  report.data_segments_received = reader.u64be();
   const auto flags = reader.u8();
   const std::size_t count = reader.u8();
   const auto reserved = reader.u16be();
@@ -378,6 +380,8 @@ struct Builder {
     const bool v6 = std::any_of(report.hops.begin(), report.hops.end(), [](auto& hop) { return hop.from.is_v6(); });
     writer.u64be(report.id);
     writer.u64be(report.sent_count);
+    writer.u64be(report.data_segments_sent);
+    writer.u64be(report.data_segments_received);
     writer.u8(static_cast<std::uint8_t>((v6 ? kTracesIpv6 : 0U) | (report.hops_available ? kTracesHops : 0U)));
     writer.u8(static_cast<std::uint8_t>(report.hops.size()));
     writer.u16be(0);

@@ -242,6 +242,11 @@ std::optional<OutSegment> ClassicConnection::poll_segment(Instant now) {
   return OutSegment{header(kAck), {}, false};
 }
 
+std::optional<TcpHeader> ClassicConnection::bare_header() const noexcept {
+  if (state_ != ClassicState::established) return std::nullopt;
+  return header(kAck);
+}
+
 void ClassicConnection::close() noexcept { finish(ClassicClose::local, state_ == ClassicState::established); }
 
 }  // namespace switchback::transports::ctcp

@@ -80,6 +80,8 @@ class ClassicConnection {
   [[nodiscard]] std::uint16_t next_ike_sequence() noexcept { return ++ike_sequence_; }
   /// Control segments: handshake, keepalives, RST.
   [[nodiscard]] std::optional<OutSegment> poll_segment(Instant now);
+  /// Of a keepalive beyond those, which may be lost. None unless established.
+  [[nodiscard]] std::optional<TcpHeader> bare_header() const noexcept;
   void close() noexcept;
 
   [[nodiscard]] ClassicState state() const noexcept { return state_; }

@@ -10,6 +10,7 @@
 
 #include "common/base/rate_limit.h"
 #include "common/crypto/random.h"
+#include "common/io/hop_limited.h"
 #include "common/io/packet_socket.h"
 #include "common/packet/pool.h"
 #include "transports/ctcp/connection_table.h"
@@ -43,6 +44,9 @@ class Driver final : public Transport {
   void set_inbound_spis(const AddressPair& path, std::span<const Spi> spis) override;
   [[nodiscard]] std::optional<PathObservation> observe(const AddressPair& path) const override;
   [[nodiscard]] bool make_hole(const AddressPair& path, Instant now) override;
+  [[nodiscard]] LimitedKind limited_kind(const AddressPair& path) const override;
+  [[nodiscard]] std::optional<packet::LimitedPacket> send_limited(packet::Packet packet, std::uint8_t hop_limit,
+                                                                  Instant now) override;
   [[nodiscard]] std::optional<Instant> next_deadline() const override { return table_.next_deadline(); }
   void handle_deadline(Instant now) override;
   [[nodiscard]] int wait_fd() const noexcept override { return epoll_.get(); }
@@ -141,6 +145,9 @@ class Driver final : public Transport {
     Bytes payload;
   };
   Held held_;
+
+  std::optional<io::HopLimitedSender> limited_v4_, limited_v6_;  // once somebody has asked for them
+  std::uint16_t limited_id_ = 0;
 
   packet::Packet buffer_;             // what is being received into
   packet::Packet slab_;               // small frames are copied here …

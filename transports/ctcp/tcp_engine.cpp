@@ -217,6 +217,7 @@ void TcpEngine::handle_segment(const TcpSegmentView& segment, Instant now) {
   if (in.has(kRst)) return handle_reset(in, now);
   const auto position = unwrap(in.sequence, receiver_->highest());
   if (!acceptable(segment, position, now)) return;
+  ++signals_.segments;
   probes_ = 0;
   // RFC 7323 §4.3: the echo is of the segment that the next ACK answers.
   if (agreed_.timestamps && position <= receiver_->ack_point() &&
@@ -452,6 +453,14 @@ std::optional<OutSegment> TcpEngine::poll_established(Instant now) {
   }
   if (receiver_->ack_due() == StreamReceiver::AckDue::plain) return make_ack(false, now);
   return std::nullopt;
+}
+
+std::optional<TcpHeader> TcpEngine::bare_header(Instant now) {
+  if (state_ != EngineState::established) return std::nullopt;
+  const auto last_sent = last_sent_;
+  const auto header = make_header(kAck, sender_->next() - 1, now);
+  last_sent_ = last_sent;  // the peer is not to see it, so it keeps nothing alive
+  return header;
 }
 
 std::optional<stream::Frame> TcpEngine::poll_frame() noexcept {

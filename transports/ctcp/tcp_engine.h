@@ -33,6 +33,7 @@ struct EngineConfig {
 /// Counts and findings for the path selector; the rest is in sender() and receiver().
 struct EngineSignals {
   std::uint64_t frames_sent = 0, frames_received = 0;
+  std::uint64_t segments = 0;      // that came and were acceptable
   std::uint64_t window_drops = 0;  // frames refused: beyond the peer's window
   std::uint64_t ring_drops = 0;    // frames refused: too many octets unacknowledged
   std::uint64_t zero_windows = 0;  // times the peer closed its window
@@ -79,6 +80,10 @@ class TcpEngine {
 
   [[nodiscard]] std::optional<OutSegment> poll_segment(Instant now);
   [[nodiscard]] std::optional<stream::Frame> poll_frame() noexcept;
+
+  /// Of a keepalive beyond those that poll_segment() gives, which may be lost: nothing is changed by it. None unless
+  /// established.
+  [[nodiscard]] std::optional<TcpHeader> bare_header(Instant now);
 
   /// The SPIs that the framing is found again by; the shell keeps them current.
   [[nodiscard]] stream::SessionMarks& marks() noexcept { return marks_; }

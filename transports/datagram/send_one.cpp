@@ -58,6 +58,7 @@ void drain_errors(int fd, const Endpoint& local, ReportQueue& reports, const Add
     const auto error = io::next_socket_error(fd);
     if (!error) break;
     if (error->remote.address.empty()) continue;
+    if (error->expired) continue;  // what send_limited() sends ends so; for data it is transient (RFC 1122 §3.2.2.4)
     AddressPair path{local, error->remote};
     if (path.remote.port == 0 && just_sent != nullptr && just_sent->remote.address == path.remote.address)
       path = *just_sent;

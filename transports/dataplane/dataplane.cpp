@@ -166,6 +166,10 @@ void DataPlane::use_paths(SessionTag session, const AddressPair& in_use, const s
 void DataPlane::send_control(SessionTag session, const AddressPair& path, Bytes body, bool dont_fragment) {
   impl_->order(*impl_->workers.front(), command::SendControl{session, path, std::move(body), dont_fragment});
 }
+void DataPlane::send_limited(SessionTag session, const AddressPair& path, Bytes body, std::uint8_t hop_limit,
+                             std::uint64_t token) {
+  impl_->order(*impl_->workers.front(), command::SendLimited{session, path, std::move(body), hop_limit, token});
+}
 void DataPlane::send_ike(const AddressPair& path, Bytes message) {
   impl_->order(*impl_->workers.front(), command::SendIke{path, std::move(message)});
 }

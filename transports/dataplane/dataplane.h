@@ -148,6 +148,16 @@ struct UnknownSpi {
   Spi spi;
   std::size_t octets = 0;  // of the ESP packet: an answer must not be longer
 };
+/// What became of send_limited(). Its ICMP error may have come before this word of it.
+struct LimitedSent {
+  SessionTag session;
+  AddressPair path;
+  std::uint64_t token = 0;
+  std::uint8_t hop_limit = 0;
+  std::optional<packet::LimitedPacket> packet;  // nothing: it did not leave
+  bool possible = false;                        // false: the path cannot send any
+  Instant at{};
+};
 /// A hint by ICMP. At most a few a second.
 struct PathHint {
   PathReport report;
@@ -158,8 +168,9 @@ struct DataPlaneFailed {
   std::error_code error;
   std::optional<TransportId> transport{};  // nothing: the TUN, without which nothing goes
 };
-using DataPlaneEvent = std::variant<IkeReceived, LifetimeReached, PeerMoved, ControlReceived, FirstInbound, UnknownSpi,
-                                    PathHint, PathOpened, PathFailed, PathClosed, PathSignal, DataPlaneFailed>;
+using DataPlaneEvent =
+    std::variant<IkeReceived, LifetimeReached, PeerMoved, ControlReceived, FirstInbound, UnknownSpi, LimitedSent,
+                 PathHint, PathOpened, PathFailed, PathClosed, PathSignal, DataPlaneFailed>;
 
 /// Counts over all SAs and workers.
 struct DataPlaneCounters {
@@ -251,6 +262,10 @@ class DataPlane {
   /// An ESP dummy packet (next header 59, RFC 4303 §2.6) with this body on that path, by the Child SA that sends.
   /// @param dont_fragment  for PMTU probes: larger than what the path takes, it is lost rather than cut
   void send_control(SessionTag session, const AddressPair& path, Bytes body, bool dont_fragment = false);
+  /// Transport::send_limited() with such a dummy packet, which is not counted as sent. LimitedSent follows, with
+  /// `token`.
+  void send_limited(SessionTag session, const AddressPair& path, Bytes body, std::uint8_t hop_limit,
+                    std::uint64_t token);
   void send_ike(const AddressPair& path, Bytes message);
 
   /// Readable when there are events. Borrowed.

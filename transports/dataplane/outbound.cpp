@@ -262,6 +262,13 @@ void Worker::send_ike(const command::SendIke& order, Instant now) {
   send_alone(order.path.transport, std::move(packet), now);
 }
 
+/// The newest that sends; while none does (the session is being rekeyed or ended), the newest. Pre: there is one.
+Child& Worker::child_to_send_by(const CarriedSession& session) noexcept {
+  const auto& children = session.children;
+  const auto sending = std::find_if(children.rbegin(), children.rend(), [](const Child* c) { return c->sending; });
+  return **(sending != children.rend() ? sending : children.rbegin());
+}
+
 void Worker::send_control(const command::SendControl& order, Instant now) {
   auto* session = find(order.session);
   if (session == nullptr || session->children.empty()) return;
@@ -269,10 +276,7 @@ void Worker::send_control(const command::SendControl& order, Instant now) {
     ++counts_.no_path;
     return;
   }
-  // The newest that sends; while none does (the session is being rekeyed or ended), the newest.
-  const auto& children = session->children;
-  const auto sending = std::find_if(children.rbegin(), children.rend(), [](const Child* c) { return c->sending; });
-  auto& child = **(sending != children.rend() ? sending : children.rbegin());
+  auto& child = child_to_send_by(*session);
   if (order.body.size() > packet::kMaxIpPacketBytes - packet::kSendHeadroom) return;
   auto packet = carver_.carve(packet::kSendHeadroom, order.body.size(), packet::kSendTailroom);
   if (!packet) {
@@ -287,6 +291,37 @@ void Worker::send_control(const command::SendControl& order, Instant now) {
     send_alone(order.path.transport, std::move(packet), now);
   }
   poll_lifetime(child, child.outbound.lifetime(), true);
+}
+
+/// Past the queue of lone packets, and past all counts: what expires on the way must not look like loss.
+void Worker::send_limited(const command::SendLimited& order, Instant now) {
+  LimitedSent said;
+  said.session = order.session;
+  said.path = order.path;
+  said.token = order.token;
+  said.hop_limit = order.hop_limit;
+  said.at = now;
+  auto* session = find(order.session);
+  auto* link = living_link(order.path.transport);
+  const auto kind = link == nullptr ? LimitedKind::none : link->transport->limited_kind(order.path);
+  said.possible = kind != LimitedKind::none && session != nullptr && !session->children.empty();
+  if (said.possible) {
+    Packet packet;
+    bool ready = true;
+    if (kind == LimitedKind::esp) {
+      auto& child = child_to_send_by(*session);
+      packet = carver_.carve(packet::kSendHeadroom, order.body.size(), packet::kSendTailroom);
+      ready = static_cast<bool>(packet);
+      if (ready) {
+        std::copy(order.body.begin(), order.body.end(), packet.append(order.body.size()).begin());
+        ready = esp::seal_dummies(child.outbound, {&packet, 1}) == 1;
+      }
+      poll_lifetime(child, child.outbound.lifetime(), true);
+    }
+    packet.path = order.path;
+    if (ready) said.packet = link->transport->send_limited(std::move(packet), order.hop_limit, now);
+  }
+  tell(std::move(said));
 }
 
 void Worker::send_keepalive(PathSlot& slot, Instant now) {

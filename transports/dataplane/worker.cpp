@@ -208,6 +208,7 @@ void Worker::obey(Command& order, Instant now) {
                         },
                         [&](const command::SendIke& o) { send_ike(o, now); },
                         [&](const command::SendControl& o) { send_control(o, now); },
+                        [&](const command::SendLimited& o) { send_limited(o, now); },
                         [&](command::Call& call) {
                           call.what(*this);
                           call.done.set_value();

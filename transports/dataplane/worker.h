@@ -92,6 +92,13 @@ struct SendControl {
   Bytes body;
   bool dont_fragment;
 };
+struct SendLimited {
+  SessionTag session;
+  AddressPair path;
+  Bytes body;
+  std::uint8_t hop_limit;
+  std::uint64_t token;
+};
 /// Something rare that needs the thread's own objects; the control thread waits for `done`.
 struct Call {
   std::function<void(Worker&)> what;
@@ -102,7 +109,7 @@ struct Stop {};
 using Command =
     std::variant<command::Install, command::SwitchOutbound, command::Remove, command::RemoveSession, command::OpenPath,
                  command::ClosePath, command::AddPath, command::RemovePath, command::UsePaths, command::SetInnerMtu,
-                 command::SendIke, command::SendControl, command::Call, command::Stop>;
+                 command::SendIke, command::SendControl, command::SendLimited, command::Call, command::Stop>;
 
 /// Messages on their way to the control thread, which may be slower than the network. The packet threads add, the
 /// control thread takes away.
@@ -243,6 +250,8 @@ class Worker {
   void answer_too_big(Child& child, ByteView packet, const packet::IpView& ip, Instant now);
   void send_ike(const command::SendIke& order, Instant now);
   void send_control(const command::SendControl& order, Instant now);
+  void send_limited(const command::SendLimited& order, Instant now);
+  [[nodiscard]] static Child& child_to_send_by(const CarriedSession& session) noexcept;
   void send_keepalive(PathSlot& slot, Instant now);
   void send_alone(TransportId id, packet::Packet packet, Instant now);
 

@@ -97,6 +97,9 @@ class Driver final : public Transport {
   [[nodiscard]] std::optional<Instant> next_deadline() const override { return std::nullopt; }
   void handle_deadline(Instant /*now*/) override {}
   [[nodiscard]] int wait_fd() const noexcept override { return epoll_.get(); }
+  [[nodiscard]] LimitedKind limited_kind(const AddressPair& /*path*/) const override { return LimitedKind::esp; }
+  [[nodiscard]] std::optional<packet::LimitedPacket> send_limited(Packet packet, std::uint8_t hop_limit,
+                                                                  Instant now) override;
   [[nodiscard]] std::vector<Endpoint> local_endpoints() const override {
     std::vector<Endpoint> all;
     for (const auto& socket : sockets_) all.push_back({socket.local, 0});
@@ -258,6 +261,26 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
     }
   }
   return done;
+}
+
+/// By the flow's own socket, so that IPv6 flow labels are the same too. SPI and sequence number are the first octets,
+/// which every router quotes: nothing else has to tell these packets apart.
+std::optional<packet::LimitedPacket> Driver::send_limited(Packet packet, std::uint8_t hop_limit, Instant /*now*/) {
+  auto* socket = socket_for(packet.path);
+  if (socket == nullptr || packet.kind != PacketKind::esp) return std::nullopt;
+  packet::LimitedPacket sent;
+  sent.destination = packet.path.remote.address;
+  sent.protocol = IPPROTO_ESP;
+  sent.set_front(packet.data());
+  lay_out(0, packet, *socket);
+  auto& header = messages_[0].msg_hdr;
+  io::build_control(header, controls_[0].octets.data(),
+                    socket->local.is_unspecified() ? packet.path.local.address : IpAddress{}, 0, hop_limit);
+  if (datagram::send_one(socket->fd.get(), {socket->local, 0}, header, packet.path, counters_, reports_) !=
+      Outcome::sent) {
+    return std::nullopt;
+  }
+  return sent;
 }
 
 // ---------------------------------------------------------------- receiving

@@ -9,7 +9,9 @@
 #include <cerrno>
 #include <utility>
 
+#include "common/io/hop_limited.h"
 #include "common/io/sockets.h"
+#include "common/packet/checksum.h"
 #include "common/packet/pool.h"
 #include "transports/datagram/receive_batch.h"
 #include "transports/datagram/report_queue.h"
@@ -30,6 +32,7 @@ constexpr std::size_t kSendMessages = 32;
 /// What a UDP_SEGMENT run may be: 64 segments since Linux 4.18 (128 since 6.9), and one IP packet in length, with
 /// room for the headers of either family.
 constexpr std::size_t kMaxRunPackets = 64, kMaxRunBytes = 65400;
+constexpr std::size_t kUdpHeaderBytes = 8;
 /// Packets looked at for one sendmmsg.
 constexpr std::size_t kMaxBatch = 1024;
 /// System calls of one receive(), so that a flood of malformed datagrams, which fill nothing, lets others have their
@@ -104,6 +107,12 @@ class Driver final : public Transport {
   [[nodiscard]] std::optional<Instant> next_deadline() const override { return std::nullopt; }
   void handle_deadline(Instant /*now*/) override {}
   [[nodiscard]] int wait_fd() const noexcept override { return epoll_.get(); }
+  [[nodiscard]] LimitedKind limited_kind(const AddressPair& path) const override {
+    return framing_of(path, config_.headend, config_.ike_port) == Framing::marked ? LimitedKind::esp
+                                                                                  : LimitedKind::none;
+  }
+  [[nodiscard]] std::optional<packet::LimitedPacket> send_limited(Packet packet, std::uint8_t hop_limit,
+                                                                  Instant now) override;
   [[nodiscard]] std::vector<Endpoint> local_endpoints() const override {
     std::vector<Endpoint> all;
     for (const auto& socket : sockets_) all.push_back(socket.io.local);
@@ -143,6 +152,8 @@ class Driver final : public Transport {
   std::vector<Socket> sockets_;
   std::size_t next_ = 0;  // whose turn it is to be read
   datagram::ReportQueue reports_{counters_};
+  std::optional<io::HopLimitedSender> limited_v4_;  // once somebody has asked for it
+  std::uint16_t limited_id_ = 0;
 
   std::array<mmsghdr, kSendMessages> send_messages_{};
   std::array<Run, kSendMessages> send_runs_{};
@@ -369,6 +380,58 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
     return done;
   }
   return done;
+}
+
+/// IPv6 goes by the flow's own socket, so that the flow label is the same, by which routers choose among paths too; its
+/// routers quote enough to see SPI and sequence number. IPv4 routers may quote UDP's header alone, in which nothing
+/// tells packets apart that the kernel makes (identification 0, RFC 6864, and perhaps a checksum that a device fills
+/// in later): those are built here, with ports as the flow has them, an identification, and the checksum.
+std::optional<packet::LimitedPacket> Driver::send_limited(Packet packet, std::uint8_t hop_limit, Instant /*now*/) {
+  auto* socket = socket_for(packet.path);
+  if (socket == nullptr || packet.kind != PacketKind::esp || !frame(packet)) return std::nullopt;
+  const auto& path = packet.path;
+  packet::LimitedPacket sent;
+  sent.destination = path.remote.address;
+  sent.protocol = IPPROTO_UDP;
+  const auto source = socket->io.local.address.is_unspecified() ? path.local.address : socket->io.local.address;
+  if (packet.headroom() < kUdpHeaderBytes || source.empty() || source.is_unspecified()) return std::nullopt;
+  const auto payload = packet.size();
+  const auto udp_bytes = kUdpHeaderBytes + payload;
+  if (udp_bytes > 0xFFFF) return std::nullopt;
+  auto header = packet.prepend(kUdpHeaderBytes);
+  store_be(header.data(), socket->io.local.port);
+  store_be(header.data() + 2, path.remote.port);
+  store_be(header.data() + 4, static_cast<std::uint16_t>(udp_bytes));
+  store_be(header.data() + 6, std::uint16_t{0});
+  if (path.remote.address.is_v6()) {
+    sent.set_front(packet.data());
+    packet.trim_front(kUdpHeaderBytes);
+    send_parts_[0] = {packet.data().data(), packet.size()};
+    lay_out(0, {&packet, 1}, {0, 1}, *socket);
+    auto& message = send_messages_[0].msg_hdr;
+    io::build_control(message, send_controls_[0].octets.data(),
+                      socket->io.local.address.is_unspecified() ? source : IpAddress{}, 0, hop_limit);
+    const auto outcome = datagram::send_one(socket->io.fd.get(), socket->io.local, message, path, counters_, reports_);
+    return outcome == Outcome::sent ? std::optional{sent} : std::nullopt;
+  }
+  std::array<std::uint8_t, 8> addresses{};
+  std::copy_n(source.bytes().data(), 4, addresses.begin());
+  std::copy_n(path.remote.address.bytes().data(), 4, addresses.begin() + 4);
+  packet::ChecksumSum sum;
+  sum.add_pseudo_header(addresses, IPPROTO_UDP, static_cast<std::uint32_t>(udp_bytes)).add(packet.data());
+  const auto checksum = sum.finish();
+  store_be(packet.data().data() + 6, checksum == 0 ? std::uint16_t{0xFFFF} : checksum);  // RFC 768: 0 says none
+  if (!limited_v4_) {
+    auto opened = io::HopLimitedSender::open(IpFamily::v4, config_.mark);
+    if (!opened) return std::nullopt;
+    limited_v4_ = std::move(*opened);
+  }
+  limited_id_ = static_cast<std::uint16_t>(limited_id_ == 0xFFFF ? 1 : limited_id_ + 1);
+  sent.identification = limited_id_;
+  sent.set_front(packet.data());
+  const io::HopLimitedSender::Packet raw{source,    path.remote.address, IPPROTO_UDP,
+                                         hop_limit, limited_id_,         packet.data()};
+  return limited_v4_->send(raw) ? std::optional{sent} : std::nullopt;
 }
 
 // ---------------------------------------------------------------- receiving

@@ -19,6 +19,7 @@ class FakePort {
     packet::OuterSize outer = packet::OuterSize::fits;
     AddressPair path;
     Bytes octets;
+    std::uint8_t hop_limit = 0;  // of its own
   };
   using Guard = std::lock_guard<std::mutex>;
 
@@ -63,6 +64,7 @@ class FakePort {
 
   std::atomic<std::size_t> room{1'000'000};
   std::atomic<bool> broken{false};  // for good
+  std::atomic<transports::LimitedKind> limited{transports::LimitedKind::none};
   std::atomic<int> deadlines_met{0};
   FakePort* peer = nullptr;  // empty: a black hole
 
@@ -88,7 +90,7 @@ class FakeTransport final : public transports::Transport {
     const auto count = std::min(batch.size(), port_.room.load());
     port_.room -= count;
     for (auto& packet : batch.first(count)) {
-      FakePort::Frame frame{packet.kind, packet.outer, packet.path, to_bytes(packet.data())};
+      FakePort::Frame frame{packet.kind, packet.outer, packet.path, to_bytes(packet.data()), 0};
       packet.reset();
       if (port_.peer != nullptr) {
         auto there = frame;
@@ -153,6 +155,16 @@ class FakeTransport final : public transports::Transport {
   }
   [[nodiscard]] int wait_fd() const noexcept override { return port_.wake_.fd(); }
   [[nodiscard]] std::vector<Endpoint> local_endpoints() const override { return {*Endpoint::parse("127.0.0.1:1")}; }
+  [[nodiscard]] transports::LimitedKind limited_kind(const AddressPair&) const override { return port_.limited; }
+  [[nodiscard]] std::optional<packet::LimitedPacket> send_limited(packet::Packet packet, std::uint8_t hop_limit,
+                                                                  Instant) override {
+    FakePort::Frame frame{packet.kind, packet.outer, packet.path, packet ? to_bytes(packet.data()) : Bytes{}, hop_limit};
+    packet::LimitedPacket sent;
+    sent.destination = packet.path.remote.address;
+    const FakePort::Guard guard{port_.mutex_};
+    port_.sent_.push_back(std::move(frame));
+    return sent;
+  }
   [[nodiscard]] Result<void, UserError> rebind(std::span<const Endpoint>) override { return {}; }
 
  private:

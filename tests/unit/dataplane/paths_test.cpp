@@ -100,6 +100,43 @@ TEST_CASE("each path of a session counts what goes over it", "[dataplane][paths]
   CHECK(count_of<PeerMoved>(two.headend) == 0);
 }
 
+TEST_CASE("a packet with a hop limit of its own is a sealed dummy that nothing counts", "[dataplane][paths]") {
+  Two two;
+  const auto by_udp = two.client.plane->add_path(kSession, two.udp);
+  auto& port = two.wire.client[kUdpTransport];
+  two.client.plane->send_limited(kSession, two.udp, probe(1), 3, 77);
+  auto said = two.client.event<LimitedSent>();
+  REQUIRE(said);
+  CHECK_FALSE(said->possible);  // the transport cannot
+  CHECK_FALSE(said->packet);
+  port.limited = LimitedKind::esp;
+  two.client.plane->send_limited(kSession, two.udp, probe(1), 3, 78);
+  said = two.client.event<LimitedSent>();
+  REQUIRE(said);
+  CHECK(said->possible);
+  CHECK(said->token == 78);
+  CHECK(said->hop_limit == 3);
+  CHECK(said->path == two.udp);
+  REQUIRE(said->packet);
+  CHECK(said->packet->destination == two.udp.remote.address);
+  port.limited = LimitedKind::bare_segment;
+  two.client.plane->send_limited(kSession, two.udp, probe(1), 4, 79);
+  REQUIRE(two.client.event<LimitedSent>());
+  const auto sent = port.sent();
+  REQUIRE(sent.size() == 2);
+  CHECK(sent[0].kind == packet::PacketKind::esp);
+  CHECK(sent[0].octets.size() > probe(1).size());
+  CHECK(sent[0].hop_limit == 3);
+  CHECK(sent[1].octets.empty());
+  CHECK(sent[1].hop_limit == 4);
+  // As it is, it opens at the other end, should it get there.
+  two.wire.headend[kUdpTransport].arrive({packet::PacketKind::esp, packet::OuterSize::fits, turned(two.udp), sent[0].octets, 0});
+  CHECK(two.headend.event<ControlReceived>());
+  two.client.plane->stop();
+  CHECK(by_udp->sent_packets == 0);
+  CHECK(by_udp->sent_data == 0);
+}
+
 TEST_CASE("a twin gets the very same ESP packets, and the peer's TUN each once", "[dataplane][paths]") {
   Two two;
   const auto by_tcp = two.client.plane->add_path(kSession, two.tcp);

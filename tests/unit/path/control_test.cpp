@@ -48,6 +48,8 @@ TraceReport full_trace(bool v6) {
   TraceReport report;
   report.id = 12;
   report.sent_count = 345;
+  report.data_segments_sent = 400;
+  report.data_segments_received = 500;
   report.hops.push_back({1, 20, 19, 812, *IpAddress::parse(v6 ? "2001:db8::7" : "10.0.0.1")});
   report.hops.push_back({3, 5, 0, 0, {}});
   report.hops.push_back({32, 1, 1, 9000, *IpAddress::parse(v6 ? "2001:db8::9" : "10.0.9.1")});
@@ -69,7 +71,7 @@ std::vector<ControlMessage> samples() {
           TracePacket{9, 32},
           full_trace(false),
           full_trace(true),
-          TraceReport{1, 2, false, {}}};
+          TraceReport{1, 2, 3, 4, false, {}}};
 }
 
 }  // namespace
@@ -150,7 +152,7 @@ TEST_CASE("other dummies are told apart and newer versions are unsupported", "[p
   octets[4] = 2;
   CHECK(parse_control(octets).error() == ParseError{ParseErrc::unsupported, 4});
   octets[4] = 1;
-  octets[5] = 8;
+  octets[5] = 11;
   CHECK(parse_control(octets).error() == ParseError{ParseErrc::unsupported, 5});
 }
 
@@ -225,18 +227,16 @@ TEST_CASE("trace messages have the octets that docs/protocol.md gives", "[path]"
   CHECK(to_hex(built(TracePacket{0x0102030405060708, 9})) ==
         "5377426b010900140102030405060708"
         "09000000");
-  TraceReport report{0x0102030405060708, 0x1112131415161718, true, {}};
+  TraceReport report{0x0102030405060708, 0x1112131415161718, 0x21, 0x31, true, {}};
   report.hops.push_back({2, 10, 7, 0x1234, *IpAddress::parse("10.0.0.1")});
   CHECK(to_hex(built(report)) ==
-        "5377426b010a003c0102030405060708"
+        "5377426b010a004c0102030405060708"
         "1112131415161718"
+        "0000000000000021"
+        "0000000000000031"
         "02010000"
-        "02000000"
-        "0000000a"
-        "00000007"
-        "00001234"
-        "0a000001"
-        "000000000000000000000000");
+        "020000000000000a0000000700001234"
+        "0a000001000000000000000000000000");
 }
 
 TEST_CASE("a trace that cannot be is refused", "[path]") {
@@ -262,6 +262,6 @@ TEST_CASE("a trace that cannot be is refused", "[path]") {
   CHECK_FALSE(with(kFirst + 1, 1));    // reserved
   CHECK_FALSE(with(kFirst + 20, 1));   // behind an IPv4 address
   CHECK_FALSE(with(kSecond + 16, 1));  // an address, and nobody answered
-  CHECK_FALSE(with(25, 4));            // hops that are not there
-  CHECK_FALSE(with(24, 0x42));         // an unknown flag
+  CHECK_FALSE(with(41, 4));            // hops that are not there
+  CHECK_FALSE(with(40, 0x42));         // an unknown flag
 }
