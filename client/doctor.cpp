@@ -9,6 +9,7 @@
 #include "client/doctor_knock.h"
 #include "client/doctor_prober.h"
 #include "client/doctor_report.h"
+#include "client/locate.h"
 #include "client/resolver.h"
 #include "client/route_plan.h"
 #include "client/targets.h"
@@ -139,7 +140,11 @@ ExitStatus run_doctor(const DoctorOptions& options) {
   ConnectOptions connect;
   connect.profile = options.profile;
   connect.local = options.local;
-  connect.order = {"udp", "esp", "ctcp", "tls", "tcp"};
+  if (options.locate) {
+    connect.transport = options.transport;
+  } else {
+    connect.order = {"udp", "esp", "ctcp", "tls", "tcp"};
+  }
   const auto config = make_config(connect);
   if (!config) {
     (void)std::fprintf(stderr, "switchback-client: %s\n", config.error().message.c_str());
@@ -161,6 +166,13 @@ ExitStatus run_doctor(const DoctorOptions& options) {
                       std::any_of(facts.addresses.begin(), facts.addresses.end(), [&](const IpAddress& address) {
                         return io::source_address_for({address, 1}, mark).has_value();
                       });
+  if (options.locate) {
+    if (!facts.addresses.empty() && routed) return locate_loss(options, *config, mark, facts);
+    (void)std::fprintf(stderr,
+                       "switchback-client: the headend cannot be reached at all: run the doctor without "
+                       "--locate-loss, which says why\n");
+    return ExitStatus::failure;
+  }
   if (!facts.addresses.empty() && routed) {
     doctor::ProberOptions probing;
     probing.mark = mark;

@@ -12,6 +12,9 @@ struct DoctorOptions {
   bool json = false;
   bool idle = false;       // --long
   unsigned timeout = 120;  // seconds
+  bool locate = false;     // --locate-loss, to which the rest belongs
+  std::string transport = "auto";
+  unsigned seconds = 60;
 };
 
 /// Prints to standard output; progress goes to standard error. Exit: success if nothing is wrong or only notes were

@@ -863,7 +863,7 @@ class Doctor {
     if (matters(in)) where_to += (where_to.empty() ? "" : " and ") + percent(in.loss()) + " of those from it";
     const bool bad = std::max(out.loss(), in.loss()) >= kBadLoss;
     auto& finding = add("loss", bad ? Severity::problem : Severity::note, "The path loses " + where_to + ".",
-                        "Try from another network to see whose link it is, and tell its provider the direction.");
+                        "switchback-client doctor --locate-loss says between which routers.");
     finding.evidence = std::move(lines);
   }
 

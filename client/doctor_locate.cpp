@@ -9,12 +9,11 @@
 #include <utility>
 
 #include "client/doctor_prober.h"
-#include "common/path/answerer.h"
+#include "common/base/random.h"
 
 namespace switchback::client::doctor {
 namespace {
 
-using locate::Direction;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
@@ -82,11 +81,12 @@ LocateResult Prober::locate(Facts& facts, const LocateRequest& request) {
     result.failure = "the headend is not one of ours and does not tell what arrives: loss cannot be told by direction";
   } else if (!chosen) {
     const bool repaired = std::all_of(request.ways.begin(), request.ways.end(), repairs_by_itself);
-    result.failure = repaired ? "over tls and tcp the kernel's TCP sends again what is lost before anybody can count it, and "
-                                "packets that expire on the way cannot be put into its stream safely: use --transport udp, "
-                                "esp or ctcp"
-                              : "no transport that losses can be counted on carries packets both ways: run the doctor "
-                                "without --locate-loss, which says why";
+    result.failure =
+        repaired ? "over tls and tcp the kernel's TCP sends again what is lost before anybody can count it, and "
+                   "packets that expire on the way cannot be put into its stream safely: use --transport udp, "
+                   "esp or ctcp"
+                 : "no transport that losses can be counted on carries packets both ways: run the doctor "
+                   "without --locate-loss, which says why";
   } else {
     locating_.emplace();
     locating_->way = *chosen;
@@ -129,7 +129,8 @@ std::optional<std::size_t> Prober::choose(const LocateRequest& request) {
 
 // ------------------------------------------------------------------------------------------------- single packets
 
-/// One that expires. @param reach  a probe, which the headend answers should it arrive; else a packet that it passes over
+/// One that expires. @param reach  a probe, which the headend answers should it arrive; else a packet that it passes
+/// over
 void Prober::send_limited(std::uint8_t limit, bool reach) {
   auto& run = *locating_;
   Bytes body;
@@ -420,16 +421,14 @@ void Prober::survey(const LocateRequest& request, LocateResult& result) {
       settle_pending(now);
       if (const auto seen = counts(); seen && seen->sent >= last.sent && seen->back_sent >= last.back_sent) {
         const auto block = [](std::uint64_t sent, std::uint64_t arrived) {
-          return locate::Block{static_cast<double>(sent),
-                               static_cast<double>(sent > arrived ? sent - arrived : 0)};
+          return locate::Block{static_cast<double>(sent), static_cast<double>(sent > arrived ? sent - arrived : 0)};
         };
         out_blocks.push_back(block(seen->sent - last.sent, seen->arrived - last.arrived));
         back_blocks.push_back(block(seen->back_sent - last.back_sent, seen->back_arrived - last.back_arrived));
         last = *seen;
         take(*seen);
       }
-      const double survival =
-          (1 - out.whole.interval(locate::k99).high) * (1 - back.whole.interval(locate::k99).high);
+      const double survival = (1 - out.whole.interval(locate::k99).high) * (1 - back.whole.interval(locate::k99).high);
       if (run.out) run.out->judge(survival, now);
       if (run.back) run.back->judge(survival, now);
       find(false);
@@ -437,14 +436,14 @@ void Prober::survey(const LocateRequest& request, LocateResult& result) {
       const auto answering = [](const locate::Evidence& one) {
         return std::count_if(one.hops.begin(), one.hops.end(), [](const auto& hop) { return hop.usable(); });
       };
-      (void)std::snprintf(line.data(), line.size(),
-                          "%3lld s, %llu packets: out %s (95 %%: to %s), back %s (to %s), routers %lld/%zu and %lld/%zu",
-                          static_cast<long long>(std::chrono::duration_cast<seconds>(now - begin).count()),
-                          static_cast<unsigned long long>(way.sent + run.limited_sent),
-                          percent(out.whole.share()).c_str(), percent(out.whole.interval().high).c_str(),
-                          percent(back.whole.share()).c_str(), percent(back.whole.interval().high).c_str(),
-                          static_cast<long long>(answering(out)), out.hops.size(),
-                          static_cast<long long>(answering(back)), back.hops.size());
+      (void)std::snprintf(
+          line.data(), line.size(),
+          "%3lld s, %llu packets: out %s (95 %%: to %s), back %s (to %s), routers %lld/%zu and %lld/%zu",
+          static_cast<long long>(std::chrono::duration_cast<seconds>(now - begin).count()),
+          static_cast<unsigned long long>(way.sent + run.limited_sent), percent(out.whole.share()).c_str(),
+          percent(out.whole.interval().high).c_str(), percent(back.whole.share()).c_str(),
+          percent(back.whole.interval().high).c_str(), static_cast<long long>(answering(out)), out.hops.size(),
+          static_cast<long long>(answering(back)), back.hops.size());
       request.progress(line.data());
       const bool enough =
           locate::precise(result.out.findings, out.whole) && locate::precise(result.back.findings, back.whole);

@@ -24,8 +24,8 @@ namespace switchback::client::doctor {
 
 struct ProberOptions {
   Duration limit = std::chrono::seconds{60};  // of all that is done
-  std::uint32_t mark = 0;  // of outer packets: that of a running client, whose tunnel they must avoid
-  bool idle = false;       // also pauses of minutes
+  std::uint32_t mark = 0;      // of outer packets: that of a running client, whose tunnel they must avoid
+  bool idle = false;           // also pauses of minutes
   std::vector<WayKind> kinds;  // only these; none: all
   std::function<void(const std::string&)> progress;
 };

@@ -16,6 +16,8 @@ constexpr double kReticent = 0.05, kReticentAfterAll = 0.3;
 constexpr double kNearlyAll = 0.02, kNearlyAllShape = 200, kStray = 0.0003;
 /// Two links rather than one.
 constexpr double kTwo = 0.15;
+/// One link is what people look for: two are only spoken of where it is this unlikely that it is one.
+constexpr double kNotTwo = 0.1;
 /// Answers come back another way, or are lost beyond the last router.
 constexpr double kElsewhere = 0.2;
 
@@ -46,8 +48,8 @@ double in_order(double answered, double asked, double survival) noexcept {
 }
 
 /// The same where the router answers a share of what survives that nobody knows: Beta(shape, 1), whose density is
-/// shape · a^(shape - 1). Integrated over it: shape · s^-shape · B(x + shape, n - x + 1) · P(Beta(x + shape, n - x + 1) ≤ s), the last by a
-/// normal distribution, and never more than the best single share gives.
+/// shape · a^(shape - 1). Integrated over it: shape · s^-shape · B(x + shape, n - x + 1) · P(Beta(x + shape, n - x + 1)
+/// ≤ s), the last by a normal distribution, and never more than the best single share gives.
 double some_answered(double answered, double asked, double survival, double shape) noexcept {
   const double a = answered + shape, b = asked - answered + 1;
   const double mean = a / (a + b);
@@ -84,7 +86,8 @@ class Way {
       stretches_.push_back({last, i + 1});
       last = i + 1;
       const auto& hop = evidence.hops[i];
-      const double part = static_cast<double>(hop.asked) / static_cast<double>(std::max<std::uint64_t>(evidence.whole.sent, 1));
+      const double part =
+          static_cast<double>(hop.asked) / static_cast<double>(std::max<std::uint64_t>(evidence.whole.sent, 1));
       nodes_.push_back(fit(hop, 1 + (inflation - 1) * std::min(1.0, part)));
     }
     stretches_.push_back({last, evidence.hops.size() + 1});
@@ -225,9 +228,9 @@ Findings find_loss(const Evidence& evidence, const Passage& opposite, bool thoro
       for (std::size_t lost = 0; lost < count; ++lost) {
         double prior = (1 - kElsewhere) * way.links(lost) / links;
         if (lost + 1 == count) prior += kElsewhere;  // beyond the last router: none of its answers
-        sum = log_sum(sum, std::log(prior) + way.weigh({Way::Step{one.first, one.loss * one.part},
-                                                        Way::Step{one.second, one.loss * (1 - one.part)},
-                                                        Way::Step{lost, back}}));
+        sum = log_sum(sum, std::log(prior) +
+                               way.weigh({Way::Step{one.first, one.loss * one.part},
+                                          Way::Step{one.second, one.loss * (1 - one.part)}, Way::Step{lost, back}}));
       }
     }
     return sum;
@@ -275,7 +278,7 @@ Findings find_loss(const Evidence& evidence, const Passage& opposite, bool thoro
   }
   for (std::size_t i = 0; i < count; ++i) carries[i] /= total;
 
-  if (single >= total / 2) {
+  if (single >= total * kNotTwo) {
     for (auto& weight : alone) weight /= single;
     const auto best = static_cast<std::size_t>(std::max_element(alone.begin(), alone.end()) - alone.begin());
     LossyStretch place;
@@ -284,6 +287,7 @@ Findings find_loss(const Evidence& evidence, const Passage& opposite, bool thoro
     place.where = stretches[best];
     place.probability = carries[best];
     place.certainty = evidence.hops.empty() ? Certainty::unknown : certainty_of(place.probability);
+    if (place.certainty == Certainty::sure && single < total * kLikely) place.certainty = Certainty::likely;
     if (count == 1 && evidence.complete && evidence.hops.empty()) place.certainty = Certainty::sure;  // the only link
     if (place.certainty == Certainty::unknown) {
       // The shortest run of stretches that it is in all the same.
@@ -307,10 +311,19 @@ Findings find_loss(const Evidence& evidence, const Passage& opposite, bool thoro
   const auto best =
       static_cast<std::size_t>(std::max_element(pairs_weight.begin(), pairs_weight.end()) - pairs_weight.begin());
   Shares first, second;
-  for (const auto& one : all) {
-    if (one.first != best / count || one.second != best % count) continue;
-    first.add(share_of(one.loss * one.part), one.weight);
-    second.add(share_of(one.loss * (1 - one.part)), one.weight);
+  std::vector<Hypothesis> fine;
+  double best_weight = -INFINITY;
+  for (int part = 1; part < 50; ++part) {
+    for (const auto loss : losses) {
+      fine.push_back({best / count, best % count, loss, part / 50.0, 0});
+      fine.back().weight = weigh(fine.back());
+      best_weight = std::max(best_weight, fine.back().weight);
+    }
+  }
+  for (const auto& one : fine) {
+    const double weight = std::exp(one.weight - best_weight);
+    first.add(share_of(one.loss * one.part), weight);
+    second.add(share_of(one.loss * (1 - one.part)), weight);
   }
   for (auto* shares : {&first, &second}) {
     const auto stretch = shares == &first ? best / count : best % count;
@@ -328,9 +341,8 @@ Findings find_loss(const Evidence& evidence, const Passage& opposite, bool thoro
 bool precise(const Findings& findings, const Passage& whole) noexcept {
   if (!findings.lossy) return findings.interval.high <= 0.001;
   const bool narrow = findings.interval.width() / 2 <= std::max(0.0015, 0.15 * whole.share());
-  return narrow && std::all_of(findings.places.begin(), findings.places.end(), [](const LossyStretch& place) {
-           return place.certainty == Certainty::sure;
-         });
+  return narrow && std::all_of(findings.places.begin(), findings.places.end(),
+                               [](const LossyStretch& place) { return place.certainty == Certainty::sure; });
 }
 
 }  // namespace switchback::client::locate

@@ -25,7 +25,9 @@ struct Passage {
   std::uint64_t sent = 0, lost = 0;
   double inflation = 1;  // by bursts
 
-  [[nodiscard]] double share() const noexcept { return sent == 0 ? 0 : static_cast<double>(lost) / static_cast<double>(sent); }
+  [[nodiscard]] double share() const noexcept {
+    return sent == 0 ? 0 : static_cast<double>(lost) / static_cast<double>(sent);
+  }
   [[nodiscard]] Interval interval(double z = k95) const noexcept;
 };
 
@@ -47,7 +49,8 @@ struct Stretch {
   friend bool operator==(const Stretch&, const Stretch&) = default;
 };
 
-/// Loss on a stretch between neighbours (or routers with silent ones between them), or where that is not known on a longer one.
+/// Loss on a stretch between neighbours (or routers with silent ones between them), or where that is not known on a
+/// longer one.
 struct LossyStretch {
   Stretch where;
   double share = 0;

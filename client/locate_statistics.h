@@ -29,8 +29,8 @@ inline constexpr double k95 = 1.959964, k99 = 2.575829;
 struct Block {
   double trials = 0, lost = 0;
 };
-/// By how much the losses of blocks scatter more than losses do that know nothing of each other: at least 1. Bursts make
-/// n packets worth no more than n / inflation, and intervals wider. 1 where chance explains the scatter.
+/// By how much the losses of blocks scatter more than losses do that know nothing of each other: at least 1. Bursts
+/// make n packets worth no more than n / inflation, and intervals wider. 1 where chance explains the scatter.
 [[nodiscard]] double inflation(std::span<const Block> blocks) noexcept;
 
 }  // namespace switchback::client::locate

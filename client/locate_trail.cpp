@@ -90,8 +90,8 @@ void Trail::handle_identity(std::uint8_t limit, const IpAddress& address, Durati
   if (!hop.least_rtt || rtt < *hop.least_rtt) hop.least_rtt = rtt;
 }
 
-/// The share of answers that loss would leave: what comes from further off, or the whole way there and back, has to pass
-/// here too.
+/// The share of answers that loss would leave: what comes from further off, or the whole way there and back, has to
+/// pass here too.
 double Trail::expected(std::size_t index, double survival) const noexcept {
   double most = survival;
   for (std::size_t i = index + 1; i < hops_.size(); ++i) {

@@ -59,8 +59,8 @@ class Trail {
   [[nodiscard]] std::optional<std::uint8_t> poll(Instant now);
   [[nodiscard]] std::optional<Instant> next_deadline() const noexcept;
 
-  /// Packets whose fate is known: `answered` of `asked`; a late answer may come by itself. @param sent  when the first of them left; those of an earlier
-  /// pace count only in all
+  /// Packets whose fate is known: `answered` of `asked`; a late answer may come by itself. @param sent  when the first
+  /// of them left; those of an earlier pace count only in all
   void handle_outcome(std::uint8_t limit, std::uint32_t asked, std::uint32_t answered, Instant sent, Instant now);
   void handle_identity(std::uint8_t limit, const IpAddress& address, Duration rtt);
   /// Looks whose answers fall short of what loss explains. @param survival  share of round trips that survive from end

@@ -185,6 +185,21 @@ int run(int argc, char** argv) {
       ->check(CLI::Range(5U, 3600U))
       ->type_name("S");
   doctoring->add_flag("--long", examination.idle, "Also wait for minutes, to find devices that forget idle flows");
+  auto* locating = doctoring->add_flag("--locate-loss", examination.locate,
+                                       "Instead: measure between which routers packets get lost, in which direction, "
+                                       "how many, and how sure that is; Ctrl-C ends it with what is known by then");
+  doctoring
+      ->add_option("--transport", examination.transport,
+                   "With --locate-loss: auto (the profile's first that works), udp, esp or ctcp")
+      ->capture_default_str()
+      ->needs(locating)
+      ->type_name("NAME");
+  doctoring
+      ->add_option("--seconds", examination.seconds, "With --locate-loss: measure for so long, if less is not enough")
+      ->capture_default_str()
+      ->needs(locating)
+      ->check(CLI::Range(5U, 86400U))
+      ->type_name("N");
 
   try {
     app.parse(argc, argv);

@@ -32,6 +32,7 @@ namespace {
 constexpr Duration kTick = std::chrono::seconds{1};
 /// While the store is waited for, no session is served: a commit of `user add` takes less, and more is not worth it.
 constexpr std::chrono::milliseconds kStorePatience{200};
+constexpr Duration kIcmpRetry = std::chrono::seconds{10};
 constexpr Duration kShutdownWait = std::chrono::seconds{3};
 constexpr const char* kSysctlSetting = "sysctls";
 
@@ -171,6 +172,7 @@ struct Server::Impl {
   std::optional<io::ControlServer> control;
   std::vector<io::IcmpSocket> icmp;  // while a client looks for where packets get lost
   std::vector<io::EventLoop::Watch> icmp_watches;
+  Instant icmp_retry{};
   io::EventLoop::Watch events;
   io::EventLoop::Timer deadline_timer, tick_timer, shutdown_timer;
   std::optional<Instant> armed;
@@ -311,7 +313,7 @@ void Server::Impl::drain(Instant now) {
 
 /// Only while somebody wants to know: at other times no error that others send costs this thread anything.
 void Server::Impl::listen_for_icmp(Instant now) {
-  if (host->wants_icmp(now) == !icmp.empty()) return;
+  if (host->wants_icmp(now) == !icmp.empty() || now < icmp_retry) return;
   icmp_watches.clear();
   icmp.clear();
   if (!host->wants_icmp(now)) return;
@@ -319,7 +321,8 @@ void Server::Impl::listen_for_icmp(Instant now) {
     if (auto opened = io::IcmpSocket::open(family)) icmp.push_back(std::move(*opened));
   }
   host->set_hears_icmp(!icmp.empty());
-  for (auto& socket : icmp) {  // which stay where they are from here on
+  if (icmp.empty()) icmp_retry = now + kIcmpRetry;  // no privilege: it will not come by itself
+  for (auto& socket : icmp) {                       // which stay where they are from here on
     icmp_watches.push_back(loop.on_readable(socket.fd(), [this, &socket](Instant at) { hear_icmp(socket, at); }));
   }
 }

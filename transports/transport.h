@@ -69,11 +69,11 @@ struct PathObservation {
   std::uint16_t mss = 0;                     // as the other end's SYN said; 0: not known
   std::optional<std::uint8_t> window_scale;  // the same
   std::optional<std::uint8_t> own_window_scale;
-  bool sack = false, timestamps = false;  // agreed on
-  bool engine = false;                    // the other end's SYN was built by an engine as ours
-  std::uint32_t resegmented = 0;          // segments that did not begin at a frame boundary
-  std::uint32_t resets = 0;               // RSTs that came
-  std::uint64_t segments = 0;             // that came and were acceptable, ACKs included; 0: not counted
+  bool sack = false, timestamps = false;           // agreed on
+  bool engine = false;                             // the other end's SYN was built by an engine as ours
+  std::uint32_t resegmented = 0;                   // segments that did not begin at a frame boundary
+  std::uint32_t resets = 0;                        // RSTs that came
+  std::uint64_t segments = 0;                      // that came and were acceptable, ACKs included; 0: not counted
   std::uint64_t data_sent = 0, data_received = 0;  // segments with payload, those sent again too; 0: not counted
   Duration rtt{};                                  // by TCP's own acknowledgements; zero: not known
 };

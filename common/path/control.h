@@ -193,11 +193,11 @@ struct TraceHop {
 struct TraceReport {
   std::uint64_t id = 0;
   std::uint64_t sent_count = 0;  // ESP packets on this path before this one, without those that expire on the way
-  /// Where a TCP of our own repairs losses before they can be counted otherwise: segments with payload, those sent again
-  /// and those that came twice included; 0 on other paths.
+  /// Where a TCP of our own repairs losses before they can be counted otherwise: segments with payload, those sent
+  /// again and those that came twice included; 0 on other paths.
   std::uint64_t data_segments_sent = 0, data_segments_received = 0;
-  bool hops_available = true;    // false: this end cannot send such packets on this path, or cannot hear of them
-  std::vector<TraceHop> hops;    // by hop limit; at most kMaxTraceHops
+  bool hops_available = true;  // false: this end cannot send such packets on this path, or cannot hear of them
+  std::vector<TraceHop> hops;  // by hop limit; at most kMaxTraceHops
   friend bool operator==(const TraceReport&, const TraceReport&) = default;
 };
 

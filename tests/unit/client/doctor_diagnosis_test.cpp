@@ -231,7 +231,7 @@ TEST_CASE("loss is told by direction", "[doctor]") {
   CHECK(ids(findings, true) == Ids{"loss"});
   CHECK(findings.front().sentence.find("to the headend") != std::string::npos);
   CHECK(findings.front().sentence.find("from it") == std::string::npos);
-  CHECK(findings.front().remedy.find("another network") != std::string::npos);
+  CHECK(findings.front().remedy.find("--locate-loss") != std::string::npos);
 }
 
 TEST_CASE("a flow that dies is named, unless that is classic's habit", "[doctor]") {

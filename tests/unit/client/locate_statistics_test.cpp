@@ -27,8 +27,8 @@ TEST_CASE("Wilson's interval has its textbook values", "[locate]") {
 TEST_CASE("the beta distribution has known values, and its inverse inverts it", "[locate]") {
   CHECK(beta_cdf(1, 1, 0.3) == Approx(0.3));
   CHECK(beta_cdf(2, 1, 0.5) == Approx(0.25));
-  CHECK(beta_cdf(2, 3, 0.4) == Approx(0.5248));        // 1 - 0.6^3 (1 + 3·0.4)
-  CHECK(beta_cdf(0.5, 0.5, 0.5) == Approx(0.5));       // arcsine
+  CHECK(beta_cdf(2, 3, 0.4) == Approx(0.5248));   // 1 - 0.6^3 (1 + 3·0.4)
+  CHECK(beta_cdf(0.5, 0.5, 0.5) == Approx(0.5));  // arcsine
   CHECK(beta_cdf(10.5, 1990.5, 0.00525) == Approx(0.528).margin(0.03));
   CHECK(beta_cdf(3, 4, 0) == 0);
   CHECK(beta_cdf(3, 4, 1) == 1);

@@ -19,9 +19,9 @@ struct SimRouter {
 
 struct SimWay {
   std::vector<SimRouter> routers;
-  std::vector<double> out, back;         // loss of each link, routers.size() + 1 of them, from the asking side
+  std::vector<double> out, back;          // loss of each link, routers.size() + 1 of them, from the asking side
   std::vector<double> answers_back = {};  // where answers go another way: loss of the whole of it, for each router
-  double burst = 1;                      // mean length of a loss, in packets of the whole flow
+  double burst = 1;                       // mean length of a loss, in packets of the whole flow
 };
 
 struct SimResult {
@@ -58,7 +58,9 @@ inline SimResult simulate(const SimWay& way, double seconds, unsigned seed) {
   for (double at = 0; at < seconds; at += 0.001) {
     const auto now = start + std::chrono::microseconds{static_cast<std::int64_t>(at * 1e6)};
     if (at >= next_judge) {
-      const auto share = [](const Passage& whole) { return wilson(static_cast<double>(whole.lost), static_cast<double>(whole.sent), k99).high; };
+      const auto share = [](const Passage& whole) {
+        return wilson(static_cast<double>(whole.lost), static_cast<double>(whole.sent), k99).high;
+      };
       trail.judge((1 - share(result.out.whole)) * (1 - share(result.back)), now);
       next_judge += 1;
     }

@@ -350,3 +350,33 @@ TEST_CASE("closing sends FIN until it is acknowledged, and both ends finish", "[
   CHECK(pair.client.state() == EngineState::closed);
   CHECK(pair.headend->state() == EngineState::closed);
 }
+
+TEST_CASE("a bare segment is a keepalive that changes nothing here, and is answered where it arrives",
+          "[ctcp][rfc9293]") {
+  Pair pair;
+  pair.establish();
+  pair.drain(pair.client);
+  const auto deadline = pair.client.next_deadline();
+  pair.clock.advance(milliseconds{500});
+  const auto bare = pair.client.bare_header(pair.clock.now());
+  REQUIRE(bare);
+  CHECK(pair.client.next_deadline() == deadline);
+  CHECK(pair.drain(pair.client).empty());
+  CHECK(bare->flags == kAck);
+  CHECK(bare->sequence == static_cast<std::uint32_t>(pair.client.sender()->next() - 1));
+  CHECK(bare->options.timestamps.has_value());
+  // The next packet has the number that it would have had.
+  REQUIRE(pair.client.send_frame(Content::esp, esp(9)) == SendVerdict::taken);
+  const auto data = pair.drain(pair.client).at(0);
+  CHECK(data.header.sequence == bare->sequence + 1);
+  // Should it arrive: an ACK, no duplicate for the sender's loss recovery, and nothing else.
+  const auto before = pair.headend->signals().segments;
+  pair.give(*pair.headend, {*bare, {}});
+  CHECK(pair.headend->signals().segments == before + 1);
+  CHECK(pair.headend->sender()->counters().duplicate_acks == 0);
+  const auto answers = pair.drain(*pair.headend);
+  REQUIRE(answers.size() == 1);
+  CHECK(answers[0].payload.empty());
+  pair.client.abort();
+  CHECK_FALSE(pair.client.bare_header(pair.clock.now()));
+}

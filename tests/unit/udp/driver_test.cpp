@@ -391,3 +391,32 @@ TEST_CASE("a UDP path is open at once by the socket of its family, and fails cle
   CHECK(report->detail == "there is no UDP socket for IPv6");
   CHECK_FALSE(client.transport->poll_report());
 }
+
+TEST_CASE("a packet with a hop limit of its own leaves in the flow and says what routers will quote",
+          "[udp][privileged]") {
+  for (const auto* address : {"127.0.0.1:0", "[::1]:0"}) {
+    CAPTURE(address);
+    Link link{true, address};
+    REQUIRE(link.client.transport->limited_kind(link.path) == LimitedKind::esp);
+    auto packet = link.client.packet(PacketKind::esp, link.path, 60, 0x42);
+    const auto sent = link.client.transport->send_limited(std::move(packet), 7, kNow);
+    if (!sent && ::geteuid() != 0) {
+      WARN("raw sockets need privileges");
+      return;
+    }
+    REQUIRE(sent);
+    CHECK(sent->destination == link.path.remote.address);
+    CHECK(sent->protocol == 17);
+    CHECK((sent->identification != 0) == link.path.remote.address.is_v4());
+    CHECK(load_be<std::uint16_t>(sent->front.data()) == link.path.local.port);
+    CHECK(load_be<std::uint16_t>(sent->front.data() + 2) == link.path.remote.port);
+    CHECK(load_be<std::uint16_t>(sent->front.data() + 4) == 68);
+    CHECK(sent->front[8] == 0x42);
+    // No router is between, so it arrives, from the flow's own port: an ESP packet as any.
+    const auto arrived = link.headend.receive(1);
+    REQUIRE(arrived.size() == 1);
+    CHECK(arrived[0].size() == 60);
+    CHECK(arrived[0].path.remote == link.path.local);
+    CHECK(link.client.transport->counters().sent_packets == 0);
+  }
+}
