@@ -308,7 +308,7 @@ void Connector::handle(transports::DataPlaneEvent& event, Instant now) {
     void operator()(transports::FirstInbound& e) const {
       if (ours(e.session)) self.session_->handle_first_inbound_packet(e.child, now);
     }
-    void operator()(transports::UnknownSpi&) const {}  // late packets of a session that was replaced
+    void operator()(transports::UnknownSpi&) const {}         // late packets of a session that was replaced
     void operator()(const transports::LimitedSent&) const {}  // only doctors ask for it
     void operator()(transports::PathHint& e) const {
       self.paths_.handle(e, now);

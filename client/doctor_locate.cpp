@@ -423,8 +423,11 @@ void Prober::survey(const LocateRequest& request, LocateResult& result) {
         const auto block = [](std::uint64_t sent, std::uint64_t arrived) {
           return locate::Block{static_cast<double>(sent), static_cast<double>(sent > arrived ? sent - arrived : 0)};
         };
-        out_blocks.push_back(block(seen->sent - last.sent, seen->arrived - last.arrived));
-        back_blocks.push_back(block(seen->back_sent - last.back_sent, seen->back_arrived - last.back_arrived));
+        // Segments of both ends are counted at different moments: that would look like bursts.
+        if (way.facts.kind != WayKind::ctcp_resilient) {
+          out_blocks.push_back(block(seen->sent - last.sent, seen->arrived - last.arrived));
+          back_blocks.push_back(block(seen->back_sent - last.back_sent, seen->back_arrived - last.back_arrived));
+        }
         last = *seen;
         take(*seen);
       }

@@ -35,6 +35,7 @@ struct Connection {
   EngineSignals reported;
   std::uint64_t reported_duplicates = 0;
   bool stuck_reported = false;
+  std::optional<std::uint32_t> limited_timestamp;  // of the last bare segment with a hop limit of its own
 
   /// RST with the right number, since anything else of the peer's was last seen.
   struct Resets {

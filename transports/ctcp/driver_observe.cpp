@@ -70,6 +70,11 @@ std::optional<packet::LimitedPacket> Driver::send_limited(packet::Packet packet,
   auto* connection = table_.find(path);
   const auto header = connection->engine ? connection->engine->bare_header(now) : connection->classic->bare_header();
   if (!header) return std::nullopt;
+  if (path.remote.address.is_v6() && header->options.timestamps) {
+    // Nothing else tells one from the next there: a second one in the same millisecond has to wait for another time.
+    if (connection->limited_timestamp == header->options.timestamps->value) return std::nullopt;
+    connection->limited_timestamp = header->options.timestamps->value;
+  }
   const auto family = path.remote.address.family();
   auto& sender = family == IpFamily::v6 ? limited_v6_ : limited_v4_;
   if (!sender) {
