@@ -158,7 +158,8 @@ class FakeTransport final : public transports::Transport {
   [[nodiscard]] transports::LimitedKind limited_kind(const AddressPair&) const override { return port_.limited; }
   [[nodiscard]] std::optional<packet::LimitedPacket> send_limited(packet::Packet packet, std::uint8_t hop_limit,
                                                                   Instant) override {
-    FakePort::Frame frame{packet.kind, packet.outer, packet.path, packet ? to_bytes(packet.data()) : Bytes{}, hop_limit};
+    FakePort::Frame frame{packet.kind, packet.outer, packet.path, packet ? to_bytes(packet.data()) : Bytes{},
+                          hop_limit};
     packet::LimitedPacket sent;
     sent.destination = packet.path.remote.address;
     const FakePort::Guard guard{port_.mutex_};

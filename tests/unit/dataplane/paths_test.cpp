@@ -130,7 +130,8 @@ TEST_CASE("a packet with a hop limit of its own is a sealed dummy that nothing c
   CHECK(sent[1].octets.empty());
   CHECK(sent[1].hop_limit == 4);
   // As it is, it opens at the other end, should it get there.
-  two.wire.headend[kUdpTransport].arrive({packet::PacketKind::esp, packet::OuterSize::fits, turned(two.udp), sent[0].octets, 0});
+  two.wire.headend[kUdpTransport].arrive(
+      {packet::PacketKind::esp, packet::OuterSize::fits, turned(two.udp), sent[0].octets, 0});
   CHECK(two.headend.event<ControlReceived>());
   two.client.plane->stop();
   CHECK(by_udp->sent_packets == 0);
