@@ -202,8 +202,10 @@ struct TransportConfig {
   std::uint16_t ike_port = 500;
   /// SO_MARK of everything sent, by which policy routing keeps outer packets out of the tunnel; 0 sets none.
   std::uint32_t mark = 0;
-  /// Several workers (or processes) may open the same endpoints and share what arrives.
-  bool reuse_port = false;
+  /// `udp` and `esp`: so many packet threads have sockets at the same endpoints, this one being number `worker`, and
+  /// ESP goes to that whose number is its SPI modulo `workers`; other packets come to the first. The first is opened
+  /// before the others. Sockets can miss that rule for moments, while they are opened.
+  unsigned workers = 1, worker = 0;
   /// Segmentation and receive offloads, where the kernel has them. Off only for tests and for kernels that lie.
   bool offload = true;
   /// Socket buffers in octets.

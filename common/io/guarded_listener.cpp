@@ -15,7 +15,7 @@ std::error_code last_error() noexcept { return {errno, std::system_category()}; 
 
 }  // namespace
 
-Result<GuardedListener> open_guarded(const Endpoint& local, bool reuse_port) {
+Result<GuardedListener> open_guarded(const Endpoint& local) {
   GuardedListener guard;
   guard.fd = UniqueFd{
       ::socket(local.address.is_v6() ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP)};
@@ -23,7 +23,6 @@ Result<GuardedListener> open_guarded(const Endpoint& local, bool reuse_port) {
   const auto fd = guard.fd.get();
   const int on = 1;
   if (local.address.is_v6()) ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-  if (reuse_port) ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
   // Connections here never enter TIME_WAIT; a kernel's of an earlier owner of the port must not keep us out.
   if (local.port != 0) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   sock_filter drop[] = {{BPF_RET | BPF_K, 0, 0, 0}};

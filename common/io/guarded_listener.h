@@ -17,6 +17,6 @@ struct GuardedListener {
 /// as the descriptor is closed, however the process ends. IPv6 listeners take IPv6 only.
 /// @param local  the unspecified address guards the port on all; port 0 lets the kernel choose
 /// Errors: of socket(), bind(), listen().
-[[nodiscard]] Result<GuardedListener> open_guarded(const Endpoint& local, bool reuse_port);
+[[nodiscard]] Result<GuardedListener> open_guarded(const Endpoint& local);
 
 }  // namespace switchback::io

@@ -93,7 +93,7 @@ Result<UdpSocket> open_udp(const Endpoint& local, const UdpOptions& options) {
   if (!socket.fd) return fail_errno();
   const int fd = socket.fd.get();
 
-  if (options.reuse_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return fail_errno();
+  if (options.sharing == PortSharing::join && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return fail_errno();
   // The families have a socket each, so that both can have the same port.
   if (family == IpFamily::v6 && !set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) return fail_errno();
   SB_CHECK(set_common_options(fd, family, options.mark, options.buffer));
@@ -103,6 +103,8 @@ Result<UdpSocket> open_udp(const Endpoint& local, const UdpOptions& options) {
   sockaddr_storage address{};
   auto length = static_cast<socklen_t>(local.to_sockaddr(address));
   if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), length) != 0) return fail_errno();
+  // Only now: before bind() it would share the port with whoever has it, another instance of this program, say.
+  if (options.sharing == PortSharing::found && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return fail_errno();
   length = sizeof address;
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return fail_errno();
   socket.local = Endpoint::from_sockaddr(address);

@@ -13,9 +13,16 @@ struct msghdr;
 
 namespace switchback::io {
 
+/// Several sockets at one port, SO_REUSEPORT.
+enum class PortSharing : std::uint8_t {
+  none,
+  found,  // nobody else may have the port now; others may join, and the first to do so makes it a group
+  join
+};
+
 struct UdpOptions {
-  std::uint32_t mark = 0;                      // SO_MARK; 0 sets none
-  bool reuse_port = false;                     // SO_REUSEPORT
+  std::uint32_t mark = 0;  // SO_MARK; 0 sets none
+  PortSharing sharing = PortSharing::none;
   bool receive_offload = true;                 // UDP_GRO
   std::size_t buffer = std::size_t{4} << 20U;  // octets each way; beyond the system's limit only with CAP_NET_ADMIN
 };

@@ -112,7 +112,7 @@ Result<void, UserError> Driver::open_listeners(std::span<const Endpoint> local) 
   std::vector<Guard> opened;
   const auto mtu = io::largest_link_mtu();
   for (const auto& endpoint : local) {
-    auto guard = io::open_guarded(endpoint, config_.reuse_port);
+    auto guard = io::open_guarded(endpoint);
     if (!guard) return fail(explain("cannot open TCP " + endpoint.to_string() + " for cTCP", guard.error()));
     Secret key{32};
     random_.secret_fill(key.span());
@@ -182,7 +182,7 @@ void Driver::open_path(const PathRequest& request, Instant now) {
   if (!hop) return fail_request(request.id, path, "no route: " + hop.error().message());
   if (path.local.address.family() != family || path.local.address.is_unspecified()) path.local.address = hop->source;
   if (path.local.address.family() != family) return fail_request(request.id, path, "no source address");
-  auto guard = io::open_guarded(path.local, false);
+  auto guard = io::open_guarded(path.local);
   if (!guard) return fail_request(request.id, path, "no local port: " + guard.error().message());
   path.local.port = guard->local.port;
 

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "common/io/sockets.h"
+#include "common/io/steering.h"
 #include "transports/datagram/receive_batch.h"
 #include "transports/datagram/report_queue.h"
 #include "transports/datagram/send_one.h"
@@ -76,6 +77,10 @@ class Driver final : public Transport {
     for (const auto& address : distinct(local)) {
       auto fd = io::open_raw(address, IPPROTO_ESP, config_.mark, config_.socket_buffer);
       if (!fd) return fail(explain_open(address, fd.error()));
+      // Without it every worker has everything, and the replay windows drop what comes twice.
+      if (config_.workers > 1) {
+        (void)io::filter_raw_esp(fd->get(), address.family(), {config_.workers, config_.worker});
+      }
       opened.push_back({*std::move(fd), address, true, false});
     }
     // The old sockets leave the epoll set when they are closed.

@@ -57,10 +57,9 @@ Result<UniqueFd> start_connect(const IpAddress& local, const Endpoint& remote, c
   return fd;
 }
 
-Result<UniqueFd> open_listener(const Endpoint& local, const SocketSettings& settings, bool reuse_port) {
+Result<UniqueFd> open_listener(const Endpoint& local, const SocketSettings& settings) {
   SB_TRY(auto fd, make_socket(local.address.family(), settings));
   set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-  if (reuse_port) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
   sockaddr_storage name{};
   const auto length = local.to_sockaddr(name);
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&name), length) != 0) return fail_errno();

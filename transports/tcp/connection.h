@@ -63,7 +63,7 @@ struct SocketSettings {
 [[nodiscard]] Result<UniqueFd> start_connect(const IpAddress& local, const Endpoint& remote,
                                              const SocketSettings& settings);
 /// A non-blocking listener. Errors: of socket(), bind(), SO_MARK and listen().
-[[nodiscard]] Result<UniqueFd> open_listener(const Endpoint& local, const SocketSettings& settings, bool reuse_port);
+[[nodiscard]] Result<UniqueFd> open_listener(const Endpoint& local, const SocketSettings& settings);
 /// Options of a connected socket: no delay, keepalives, dead peers noticed, little unsent data.
 void prepare_connected(int fd) noexcept;
 [[nodiscard]] Endpoint local_of(int fd) noexcept;

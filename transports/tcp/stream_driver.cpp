@@ -95,7 +95,7 @@ Result<void, UserError> StreamDriver::open_all(std::span<const Endpoint> local) 
       opened.push_back({UniqueFd{copy}, endpoint});
       continue;
     }
-    auto fd = open_listener(endpoint, {config_.mark, config_.socket_buffer}, config_.reuse_port);
+    auto fd = open_listener(endpoint, {config_.mark, config_.socket_buffer});
     if (!fd) return fail(explain_listen(traits_.name, endpoint, fd.error()));
     const auto bound = local_of(fd->get());
     opened.push_back({*std::move(fd), bound});

@@ -12,6 +12,7 @@
 #include "common/io/hop_limited.h"
 #include "common/io/sockets.h"
 #include "common/packet/checksum.h"
+#include "common/io/steering.h"
 #include "common/packet/pool.h"
 #include "transports/datagram/receive_batch.h"
 #include "transports/datagram/report_queue.h"
@@ -80,10 +81,18 @@ class Driver final : public Transport {
       return fail_user("cannot create an epoll descriptor: too many open files; raise the limit (ulimit -n)");
     std::vector<Socket> opened;
     opened.reserve(local.size());
-    const io::UdpOptions options{config_.mark, config_.reuse_port, config_.offload, config_.socket_buffer};
+    const bool joins = config_.worker != 0;
+    const auto sharing = joins                 ? io::PortSharing::join
+                         : config_.workers > 1 ? io::PortSharing::found
+                                               : io::PortSharing::none;
+    const io::UdpOptions options{config_.mark, sharing, config_.offload, config_.socket_buffer};
     for (const auto& endpoint : local) {
       auto socket = io::open_udp(endpoint, options);
       if (!socket) return fail(explain_open(endpoint, socket.error()));
+      // Without it, workers hand over what is not theirs.
+      const bool has_esp =
+          framing_of({socket->local, socket->local}, config_.headend, config_.ike_port) != Framing::bare;
+      if (joins) (void)io::steer_reuseport_group(socket->fd.get(), config_.workers, has_esp);
       const bool segmentation = socket->segmentation && config_.offload;
       opened.push_back({*std::move(socket), segmentation, true, false});
     }

@@ -209,7 +209,7 @@ class EngineEnd {
       if (!hop) die("no route");
       local = {hop->source, 0};
     }
-    guard_ = io::open_guarded(local, false).value();
+    guard_ = io::open_guarded(local).value();
     path_.local = guard_.local;
     const std::array<std::uint16_t, 1> ports{guard_.local.port};
     static_cast<void>(tap_.set_ports(ports));

@@ -129,14 +129,19 @@ TEST_CASE("an ICMP error names the remote that it is about, and is over when rea
   }
 }
 
-TEST_CASE("two sockets share a port only if both ask for it", "[io]") {
-  io::UdpOptions shared;
-  shared.reuse_port = true;
-  const auto first = io::open_udp(kLoopback4, shared).value();
-  CHECK(io::open_udp(first.local, shared));
-  const auto refused = io::open_udp(first.local, {});
-  REQUIRE_FALSE(refused);
-  CHECK(refused.error() == std::errc::address_in_use);
+TEST_CASE("two sockets share a port only if one founds the group and the other joins it", "[io]") {
+  io::UdpOptions found, join;
+  found.sharing = io::PortSharing::found;
+  join.sharing = io::PortSharing::join;
+  const auto first = io::open_udp(kLoopback4, found).value();
+  CHECK(io::open_udp(first.local, join));
+  for (const auto& options : {io::UdpOptions{}, found}) {
+    const auto refused = io::open_udp(first.local, options);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error() == std::errc::address_in_use);
+  }
+  const auto alone = io::open_udp(kLoopback4, {}).value();
+  CHECK_FALSE(io::open_udp(alone.local, join));
 }
 
 TEST_CASE("the families do not get in each other's way on one port", "[io]") {

@@ -185,7 +185,7 @@ TEST_CASE("a batch leaves with few calls, in order, for every connection of it",
 TEST_CASE("a refused connection fails with its reason", "[tcp]") {
   Side client{false, {*Endpoint::parse("127.0.0.1:0")}};
   const auto closed = [] {
-    const UniqueFd fd = tcp::open_listener(*Endpoint::parse("127.0.0.1:0"), {}, false).value();
+    const UniqueFd fd = tcp::open_listener(*Endpoint::parse("127.0.0.1:0"), {}).value();
     return tcp::local_of(fd.get());
   }();
   client.transport->open_path({9, closed.address, closed}, kStart);
@@ -203,7 +203,7 @@ TEST_CASE("a refused connection fails with its reason", "[tcp]") {
 
 TEST_CASE("a connection that does not come about is given up after ten seconds", "[tcp]") {
   // The headend is never turned, so its kernel accepts, but a full backlog does not.
-  const UniqueFd full = tcp::open_listener(*Endpoint::parse("127.0.0.1:0"), {}, false).value();
+  const UniqueFd full = tcp::open_listener(*Endpoint::parse("127.0.0.1:0"), {}).value();
   REQUIRE(::listen(full.get(), 0) == 0);
   const auto to = tcp::local_of(full.get());
   std::vector<UniqueFd> waiting;
@@ -424,7 +424,7 @@ TEST_CASE("strangers' connections make room for newer ones, and never for a sess
 TEST_CASE("FIN and RST are told apart, and told", "[tcp]") {
   for (const bool reset : {false, true}) {
     Side client{false, {*Endpoint::parse("127.0.0.1:0")}};
-    const UniqueFd listener = tcp::open_listener(*Endpoint::parse("127.0.0.1:0"), {}, false).value();
+    const UniqueFd listener = tcp::open_listener(*Endpoint::parse("127.0.0.1:0"), {}).value();
     const auto to = tcp::local_of(listener.get());
     client.transport->open_path({1, to.address, to}, kStart);
     REQUIRE(run(client, [&] { return !client.reports.empty(); }));

@@ -252,7 +252,7 @@ TEST_CASE("our prefix is recognised octet by octet after any TLS client's handsh
 }
 
 TEST_CASE("visitors reach the web server behind, both ways, until it closes", "[tls]") {
-  const UniqueFd listener = tcp::open_listener(*Endpoint::parse("127.0.0.1:0"), {}, false).value();
+  const UniqueFd listener = tcp::open_listener(*Endpoint::parse("127.0.0.1:0"), {}).value();
   Decoy decoy;
   decoy.upstream = tcp::local_of(listener.get());
   Side headend{true, "127.0.0.1:0", credentials(decoy)};
@@ -335,7 +335,7 @@ TEST_CASE("our client refuses a server that speaks TLS 1.2 only", "[tls]") {
   const auto config = credentials();
   auto context = transports::tls::server_context(*config).value();
   SSL_CTX_set_max_proto_version(context.get(), TLS1_2_VERSION);
-  const UniqueFd listener = tcp::open_listener(*Endpoint::parse("127.0.0.1:0"), {}, false).value();
+  const UniqueFd listener = tcp::open_listener(*Endpoint::parse("127.0.0.1:0"), {}).value();
   const auto to = tcp::local_of(listener.get());
   Side client{false, "127.0.0.1:0", nullptr};
   client.transport->open_path({5, to.address, to}, kStart);
