@@ -76,7 +76,7 @@ void SessionCore::send_auth(Instant now, WallTime /*wall*/) {
   const bool childless = config_->childless && init_->peer_childless;
   if (!childless) {
     if (config_->request_network) add_configuration(chain, request_of(*config_->request_network));
-    request.inbound.emplace(spis_, spis_.allocate_esp(random_));
+    request.inbound.emplace(spis_, spis_.allocate_esp(random_, share_));
     request.offered = offer(config_->esp_proposals, request.inbound->get(), ChildKeyExchange::ignored);
     add_sa(chain, request.offered);
     add_traffic_selectors(chain, PayloadType::ts_initiator, config_->local_selectors);

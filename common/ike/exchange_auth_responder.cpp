@@ -171,7 +171,7 @@ void SessionCore::answer_auth(Authorization answer, Instant now) {
   }
   if (held.wants_child && !error) {
     if (held.asked_network) add_configuration(chain, reply_of(answer.network));
-    spec.inbound = SpiLease{spis_, spis_.allocate_esp(random_)};
+    spec.inbound = SpiLease{spis_, spis_.allocate_esp(random_, share_)};
     auto proposal = chosen->answer;
     proposal.spi = spi_octets(spec.inbound.get());
     add_sa(chain, std::span{&proposal, 1});

@@ -67,7 +67,7 @@ void SessionCore::send_child(IkeSa& sa, const Task& task, Instant now) {
   }
   if (request.local.empty() || request.remote.empty()) return;
   request.refusals = task.refusals;
-  request.inbound = SpiLease{spis_, spis_.allocate_esp(random_)};
+  request.inbound = SpiLease{spis_, spis_.allocate_esp(random_, share_)};
   request.nonce = make_nonce();
   request.offered = offer(config_->esp_proposals, request.inbound.get(), ChildKeyExchange::negotiated);
   const auto method = task.key_exchange ? task.key_exchange : first_key_exchange(config_->esp_proposals);
@@ -146,7 +146,7 @@ void SessionCore::process_child_request(IkeSa& sa, OpenedMessage& message, const
   spec.local = packet::narrow(parsed->responder_selectors, local_policy);
   if (spec.remote.empty() || spec.local.empty()) return refuse(NotifyType::ts_unacceptable);
 
-  spec.inbound = SpiLease{spis_, spis_.allocate_esp(random_)};
+  spec.inbound = SpiLease{spis_, spis_.allocate_esp(random_, share_)};
   const auto nonce = make_nonce();
   auto answer = chosen->answer;
   answer.spi = spi_octets(spec.inbound.get());

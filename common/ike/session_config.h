@@ -27,11 +27,17 @@ using packet::TrafficSelectors;
 
 enum class Role : std::uint8_t { initiator, responder };
 
+/// The SPIs that a session draws from: those whose remainder modulo `of` is `number`, so that an SPI tells which of
+/// several packet threads has its Child SA.
+struct SpiShare {
+  std::uint32_t of = 1, number = 0;
+};
+
 /// SPIs in use in this process, so that no two sessions share one. Control thread only.
 class SpiRegistry {
  public:
-  /// A random SPI of ESP, at least 256 (RFC 4303 §2.1), that is not in use.
-  [[nodiscard]] Spi allocate_esp(RandomSource& random);
+  /// A random SPI of ESP, at least 256 (RFC 4303 §2.1), that is of this share and not in use.
+  [[nodiscard]] Spi allocate_esp(RandomSource& random, const SpiShare& share = {});
   void release_esp(Spi spi) noexcept { esp_.erase(spi); }
   /// A random nonzero SPI of an IKE SA that is not in use.
   [[nodiscard]] IkeSpi allocate_ike(RandomSource& random);
@@ -46,6 +52,7 @@ class SpiRegistry {
 struct Environment {
   RandomSource& random;
   SpiRegistry& spis;
+  SpiShare share{};
 };
 
 /// When an unanswered request is sent again: first, first * factor, … up to cap, each ± jitter (RFC 7296 §2.4).

@@ -7,9 +7,11 @@
 
 namespace switchback::ike {
 
-Spi SpiRegistry::allocate_esp(RandomSource& random) {
+Spi SpiRegistry::allocate_esp(RandomSource& random, const SpiShare& share) {
   for (;;) {
-    const Spi spi{public_random<std::uint32_t>(random)};
+    const auto drawn = public_random<std::uint32_t>(random);
+    // Near the largest number the sum begins again at 0, which is refused below.
+    const Spi spi{drawn - drawn % share.of + share.number};
     if (spi.value >= 256 && esp_.insert(spi).second) return spi;
   }
 }
@@ -37,7 +39,11 @@ std::string_view to_string(CloseReason reason) noexcept {
 }
 
 SessionCore::SessionCore(Role role, std::shared_ptr<const SessionConfig> config, Environment environment)
-    : role_{role}, config_{std::move(config)}, random_{environment.random}, spis_{environment.spis} {}
+    : role_{role},
+      config_{std::move(config)},
+      random_{environment.random},
+      spis_{environment.spis},
+      share_{environment.share} {}
 
 Header SessionCore::header(const IkeSa& sa, ExchangeType exchange, bool response, MessageId id) const {
   Header h;

@@ -337,6 +337,7 @@ class SessionCore {
   const std::shared_ptr<const SessionConfig> config_;
   RandomSource& random_;
   SpiRegistry& spis_;
+  SpiShare share_;
   Tracked<SessionState> state_{SessionState::idle};
 
   AddressPair path_;
