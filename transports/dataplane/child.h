@@ -9,6 +9,7 @@
 namespace switchback::transports {
 
 struct CarriedSession;
+struct ForeignRoute;
 
 struct Child {
   explicit Child(ChildSa from)
@@ -32,8 +33,9 @@ struct Child {
   std::uint16_t inner_mtu;
   Duration nat_keepalive;
   std::shared_ptr<ChildActivity> activity;
-  bool sending = false;   // in the outbound table
-  bool received = false;  // an authentic packet came
+  std::shared_ptr<const ForeignRoute> route;  // for the other workers; empty if there are none
+  bool sending = false;                       // in the outbound table
+  bool received = false;                      // an authentic packet came
   Instant last_moved_event{};
 };
 

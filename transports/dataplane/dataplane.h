@@ -190,19 +190,25 @@ struct DataPlaneCounters {
   std::uint64_t no_path = 0;          // packets and orders for a path or transport that is not there, or has failed
   std::uint64_t twins_sent = 0;       // copies for a second path
   std::uint64_t control_dropped = 0;  // control messages in: the control thread is behind
+  // To another worker: (super-)packets from the TUN, ESP packets that arrived, sealed ones for its transport.
+  std::uint64_t handed_inner = 0, handed_arrived = 0, handed_sealed = 0;
+  std::uint64_t handover_full = 0;  // dropped, because the other worker is behind
   std::array<std::optional<TransportCounters>, kTransportIds> transports;  // by TransportId, summed over workers
+
+  DataPlaneCounters& operator+=(const DataPlaneCounters& more) noexcept;
 };
 
 struct DataPlaneConfig {
   /// Opened by every worker; by name, each at most once.
   std::vector<TransportConfig> transports;
-  /// One worker for each; made by io::TunDevice::take_queues().
+  /// One worker for each, at most kMaxWorkers; made by io::TunDevice::take_queues().
   std::vector<io::TunQueue> tun;
   /// False where the kernel would not take super-packets: see io::TunOffloads.
   io::TunOffloads tun_offloads;
   /// Slabs of each worker's pool.
   std::size_t pool_slabs = 256;
-  /// Inner packets are also written here, as pcap with LINKTYPE_RAW; empty: not. Created 0600.
+  /// Inner packets are also written here, as pcap with LINKTYPE_RAW; empty: not. Created 0600. Each worker
+  /// beyond the first has a file of its own, with its number behind the name.
   std::string pcap_file;
 };
 
@@ -222,6 +228,9 @@ class DataPlane {
   /// Ends the threads after the commands given so far (so that a last IKE delete leaves), and joins them. Idempotent.
   void stop();
 
+  [[nodiscard]] unsigned workers() const noexcept;
+  /// Returns once every worker has obeyed the commands so far, with those that they gave each other. For tests.
+  void settle() const;
   [[nodiscard]] bool has(TransportId id) const noexcept;
   /// Where transport `id` listens, with the ports that the kernel chose; empty if it is not there.
   [[nodiscard]] std::vector<Endpoint> local_endpoints(TransportId id) const;
@@ -234,7 +243,7 @@ class DataPlane {
   [[nodiscard]] Result<void, UserError> rebind(TransportId id, std::vector<Endpoint> local);
 
   /// Replaces a Child SA with the same inbound SPI. The keys are expanded here, so that the packet thread does not
-  /// wait.
+  /// wait. Pre: the inbound SPIs of all Child SAs of a session are equal modulo workers(): they share a worker.
   ChildCounters install(ChildSa child);
   /// Uses this Child SA's outbound half from now on, before any other with the same selectors; those that it replaces
   /// only receive.
@@ -274,6 +283,8 @@ class DataPlane {
   void drain_events(std::vector<DataPlaneEvent>& out);
 
   [[nodiscard]] DataPlaneCounters counters() const;
+  /// The same of each worker; what only one of them runs stands there alone.
+  [[nodiscard]] std::vector<DataPlaneCounters> worker_counters() const;
 
  private:
   struct Impl;

@@ -21,35 +21,8 @@ void Worker::receive(TransportId id, Instant now) {
     }
     const auto batch = std::span{in_}.first(*got);
     for (auto& packet : batch) packet.path.transport = id;
-    std::size_t first = 0;
-    while (first < batch.size()) {
-      auto& packet = batch[first];
-      if (packet.kind != PacketKind::esp) {
-        if (packet.kind == PacketKind::ike) {
-          take_ike(packet);
-        } else {
-          ++counts_.keepalives_received;
-        }
-        packet.reset();
-        ++first;
-        continue;
-      }
-      // Packets of one SA come in runs: one look-up and one call of the cipher for each.
-      const auto spi = esp::peek_spi(packet.data());
-      std::size_t end = first + 1;
-      while (end < batch.size() && batch[end].kind == PacketKind::esp && esp::peek_spi(batch[end].data()) == spi) ++end;
-      const auto run = batch.subspan(first, end - first);
-      auto* child = spi ? find(*spi) : nullptr;
-      if (child != nullptr) {
-        open_run(*child, run, now);
-      } else {
-        refuse_unknown(spi.value_or(Spi{}), run, now);
-      }
-      first = end;
-    }
-    // What is left was opened.
-    const auto end = std::remove_if(batch.begin(), batch.end(), [](const Packet& packet) { return !packet; });
-    write_inner(batch.first(static_cast<std::size_t>(end - batch.begin())));
+    take_in(batch, false, now);
+    if (to_wake_ != 0) ring_doorbells();
     link.ready = *got == in_.size();
     if (!link.ready) return;
   }
@@ -69,6 +42,49 @@ bool is_first(ByteView message) noexcept {
 }
 
 }  // namespace
+
+/// What came by a transport, here or (`from_other`) at another worker.
+void Worker::take_in(std::span<Packet> batch, bool from_other, Instant now) {
+  std::size_t first = 0;
+  while (first < batch.size()) {
+    auto& packet = batch[first];
+    if (packet.kind != PacketKind::esp) {
+      if (packet.kind == PacketKind::ike) {
+        take_ike(packet);
+      } else {
+        ++counts_.keepalives_received;
+      }
+      packet.reset();
+      ++first;
+      continue;
+    }
+    // Packets of one SA come in runs: one look-up and one call of the cipher for each.
+    const auto spi = esp::peek_spi(packet.data());
+    std::size_t end = first + 1;
+    while (end < batch.size() && batch[end].kind == PacketKind::esp && esp::peek_spi(batch[end].data()) == spi) ++end;
+    const auto run = batch.subspan(first, end - first);
+    auto* child = spi ? find(*spi) : nullptr;
+    if (child == nullptr && handover_ != nullptr && spi) {
+      const auto owner = worker_of(*spi, handover_->workers());
+      if (owner == index_) {
+        child = find_installed(*spi, now);
+      } else if (!from_other) {
+        hand_over_arrived(owner, run);
+        first = end;
+        continue;
+      }
+    }
+    if (child != nullptr) {
+      open_run(*child, run, now);
+    } else {
+      refuse_unknown(spi.value_or(Spi{}), run, now);
+    }
+    first = end;
+  }
+  // What is left was opened.
+  const auto end = std::remove_if(batch.begin(), batch.end(), [](const Packet& packet) { return !packet; });
+  write_inner(batch.first(static_cast<std::size_t>(end - batch.begin())));
+}
 
 void Worker::take_ike(const Packet& packet) {
   if (!budgets_.ike.take(packet.size(), is_first(packet.data()) ? kStrangersShare : 1)) {

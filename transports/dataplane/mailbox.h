@@ -56,6 +56,11 @@ class Mailbox {
       messages_.clear();
     }
   }
+  /// For the reader.
+  [[nodiscard]] bool has_messages() {
+    const std::lock_guard lock{mutex_};
+    return !messages_.empty();
+  }
   /// Readable when there are messages. Borrowed.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
 

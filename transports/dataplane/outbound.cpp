@@ -29,22 +29,29 @@ bool Worker::read_tun(Instant now) {
     }
     ++counts_.tun_read_packets;
     counts_.tun_read_octets += *got;
-    cut(header, buffer.first(*got), now);
+    cut(header, buffer.first(*got), false, now);
   }
   seal_runs(now);
+  if (to_wake_ != 0) ring_doorbells();
   return more;
 }
 
-/// Finds the packet's SA and cuts it into what that can send.
-void Worker::cut(const packet::VirtioNetHeader& header, ByteView packet, Instant now) {
+/// Finds the packet's SA and cuts it into what that can send, unless it is another worker's. `from_other`: another
+/// worker has found it to be ours.
+void Worker::cut(const packet::VirtioNetHeader& header, ByteView packet, bool from_other, Instant now) {
   const auto ip = packet::parse_ip(packet);
   if (!ip) {
     ++counts_.inner_malformed;
     return;
   }
-  auto* child = outbound_.find(packet, *ip);
+  const auto outlet = outbound_.find(packet, *ip);
+  auto* child = outlet.child;
   if (child == nullptr) {
-    ++counts_.no_outbound;
+    if (outlet.foreign != nullptr && !from_other) {
+      hand_over_inner(outlet.foreign->worker, header, packet);
+    } else {
+      ++counts_.no_outbound;
+    }
     return;
   }
   // RFC 8200 §5: no IPv6 sender goes below 1280 octets, so that the outer packet is cut instead.
@@ -151,7 +158,7 @@ void Worker::send_twins(CarriedSession& session, std::span<const Packet> batch, 
     twins_.push_back(std::move(copy));
   }
   if (twins_.empty()) return;
-  const auto taken = link->transport->send(twins_, now);
+  const auto taken = send_by(*link, twins_, now);
   if (taken) {
     counts_.twins_sent += *taken;
     if (*taken != 0) slot.count_sent(*taken, *taken, now);
@@ -176,7 +183,7 @@ bool Worker::flush() {
     const auto batch = std::span{out_}.subspan(group.first, group.count);
     std::size_t sent = batch.size();  // a dead transport swallows
     if (link.lives()) {
-      const auto taken = link.transport->send(batch, now_);
+      const auto taken = send_by(link, batch, now_);
       if (taken) {
         sent = *taken;
       } else {
@@ -230,7 +237,7 @@ bool Worker::flush_ike(TransportId id, Instant now) {
   if (link.ike_waiting.empty()) return true;
   std::size_t sent = link.ike_waiting.size();
   if (!link.failed) {
-    const auto taken = link.transport->send(link.ike_waiting, now);
+    const auto taken = send_by(link, link.ike_waiting, now);
     if (taken) {
       sent = *taken;
     } else {

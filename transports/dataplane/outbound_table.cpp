@@ -19,46 +19,44 @@ namespace {
 
 }  // namespace
 
-void OutboundTable::add(Child& child) {
-  for (const auto& selector : child.remote) {
+void OutboundTable::add(const Outlet& outlet) {
+  for (const auto& selector : outlet.remote()) {
     if (!packet::is_valid(selector)) continue;
     if (selector.first == selector.last) {
       auto& entries = hosts_[selector.first];
-      // Several selectors of one child may name a host with different ports; the child's own check tells them apart.
-      if (std::find(entries.begin(), entries.end(), &child) == entries.end()) entries.push_back(&child);
+      // Several selectors may name a host with different ports; the outlet's own check tells them apart.
+      if (std::find(entries.begin(), entries.end(), outlet) == entries.end()) entries.push_back(outlet);
       continue;
     }
-    const Range range{selector.first, selector.last, difference(selector.first, selector.last), &child};
+    const Range range{selector.first, selector.last, difference(selector.first, selector.last), outlet};
     const auto at =
         std::find_if(ranges_.begin(), ranges_.end(), [&](const Range& r) { return r.width >= range.width; });
     ranges_.insert(at, range);
   }
 }
 
-void OutboundTable::remove(const Child& child) noexcept {
-  for (const auto& selector : child.remote) {
+void OutboundTable::remove(const Outlet& outlet) noexcept {
+  for (const auto& selector : outlet.remote()) {
     const auto host = hosts_.find(selector.first);
     if (host == hosts_.end()) continue;
-    auto& entries = host->second;
-    entries.erase(std::remove(entries.begin(), entries.end(), &child), entries.end());
-    if (entries.empty()) hosts_.erase(host);
+    std::erase(host->second, outlet);
+    if (host->second.empty()) hosts_.erase(host);
   }
-  const auto gone = [&](const Range& range) { return range.child == &child; };
-  ranges_.erase(std::remove_if(ranges_.begin(), ranges_.end(), gone), ranges_.end());
+  std::erase_if(ranges_, [&](const Range& range) { return range.outlet == outlet; });
 }
 
-Child* OutboundTable::find(ByteView packet, const packet::IpView& ip) const noexcept {
+Outlet OutboundTable::find(ByteView packet, const packet::IpView& ip) const noexcept {
   const auto destination = packet::destination_address(packet, ip);
   if (const auto host = hosts_.find(destination); host != hosts_.end()) {
-    for (auto child = host->second.rbegin(); child != host->second.rend(); ++child) {
-      if ((*child)->outbound.permits(packet)) return *child;
+    for (auto outlet = host->second.rbegin(); outlet != host->second.rend(); ++outlet) {
+      if (outlet->permits(packet, ip)) return *outlet;
     }
   }
   for (const auto& range : ranges_) {
     if (range.first.family() != destination.family() || destination < range.first || range.last < destination) continue;
-    if (range.child->outbound.permits(packet)) return range.child;
+    if (range.outlet.permits(packet, ip)) return range.outlet;
   }
-  return nullptr;
+  return {};
 }
 
 }  // namespace switchback::transports

@@ -20,9 +20,12 @@ PathBook::Added PathBook::add_to(Session& session, const AddressPair& path) {
   return added;
 }
 
-PathBook::Installed PathBook::install(SessionTag session, const AddressPair& path) {
+PathBook::Installed PathBook::install(SessionTag session, unsigned worker, const AddressPair& path) {
   auto& known = sessions_[session];
-  if (!known.control_waiting) known.control_waiting = std::make_shared<std::atomic<std::uint32_t>>(0);
+  if (!known.control_waiting) {
+    known.control_waiting = std::make_shared<std::atomic<std::uint32_t>>(0);
+    known.worker = worker;
+  }
   Installed installed{nullptr, known.control_waiting, {}};
   if (!known.in_use) {
     auto added = add_to(known, path);

@@ -26,7 +26,13 @@ class PathBook {
     std::optional<AddressPair> evicted;
   };
 
-  [[nodiscard]] Installed install(SessionTag session, const AddressPair& path);
+  /// @param worker  the session's from its first install on
+  [[nodiscard]] Installed install(SessionTag session, unsigned worker, const AddressPair& path);
+  /// 0 for a session that is not known.
+  [[nodiscard]] unsigned worker_of(SessionTag session) const noexcept {
+    const auto found = sessions_.find(session);
+    return found == sessions_.end() ? 0 : found->second.worker;
+  }
   [[nodiscard]] Added add(SessionTag session, const AddressPair& path);
   void use(SessionTag session, const AddressPair& in_use, const std::optional<AddressPair>& twin);
   void remove(SessionTag session, const AddressPair& path);
@@ -42,6 +48,7 @@ class PathBook {
   struct Session {
     std::vector<Entry> paths;  // oldest first
     std::optional<AddressPair> in_use, twin;
+    unsigned worker = 0;
     std::shared_ptr<std::atomic<std::uint32_t>> control_waiting;
   };
   [[nodiscard]] static Added add_to(Session& session, const AddressPair& path);

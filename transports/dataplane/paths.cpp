@@ -72,15 +72,24 @@ void Worker::remove_path(CarriedSession& session, std::size_t index, Instant now
   take_away(session, index);
   publish_spis(path);
   // A peer that begins anew on its connection has two sessions there for a while.
-  if (!carriers_.contains(path)) close_path(path, now);
+  if (!carriers_.contains(path) && !claims_.contains(path)) close_path(path, now);
 }
 
 /// The connection is no more. Another may soon have the same addresses and ports: it is nobody's here, neither to be
 /// sent what was meant for the old one, nor to be closed when the sessions that had that let go of it.
 void Worker::forget_path(const AddressPair& path) {
+  if (const auto claimed = claims_.find(path); claimed != claims_.end()) {
+    claims_.erase(claimed);
+    tell_others(command::ForgetPath{path});
+  }
+  if (!carriers_.contains(path)) return;
   const auto [begin, end] = carriers_.equal_range(path);
   for (auto entry = begin; entry != end; ++entry) entry->second->take_away(entry->second->index_of(path));
   carriers_.erase(begin, end);
+  // A claim may have crossed the news.
+  if (links_[path.transport].elsewhere) {
+    team_.front()->commands().post(command::Disclaim{index_, path, false});
+  }
 }
 
 void Worker::use_paths(const command::UsePaths& order, Instant now) {
@@ -106,6 +115,13 @@ void Worker::publish_spis(const AddressPair& path) {
   for (auto entry = begin; entry != end; ++entry) {
     for (const auto* child : entry->second->children) spis_.push_back(child->spi());
   }
+  if (link->elsewhere) {
+    if (begin != end) team_.front()->commands().post(command::Claim{index_, path, spis_});
+    return;
+  }
+  if (const auto claimed = claims_.find(path); claimed != claims_.end()) {
+    for (const auto& claim : claimed->second.all) spis_.insert(spis_.end(), claim.spis.begin(), claim.spis.end());
+  }
   link->transport->set_inbound_spis(path, spis_);
 }
 
@@ -113,7 +129,7 @@ void Worker::publish_spis(const AddressPair& path) {
 
 void Worker::open_path(const command::OpenPath& order, Instant now) {
   auto* link = living_link(order.transport);
-  if (link == nullptr) {
+  if (link == nullptr || link->elsewhere) {  // the latter is never ordered
     ++counts_.no_path;
     const std::string name{transport_name(order.transport)};
     tell(PathFailed{order.request.id, order.transport,
@@ -127,7 +143,10 @@ void Worker::open_path(const command::OpenPath& order, Instant now) {
 }
 
 void Worker::close_path(const AddressPair& path, Instant now) {
-  if (auto* link = living_link(path.transport)) {
+  auto* link = living_link(path.transport);
+  if (link != nullptr && link->elsewhere) {
+    team_.front()->commands().post(command::Disclaim{index_, path, true});
+  } else if (link != nullptr) {
     link->transport->close_path(path, now);
   } else {
     ++counts_.no_path;
@@ -177,11 +196,20 @@ void Worker::tell_signal(const PathReport& report, Instant now) {
 void Worker::fail_link(TransportId id, std::error_code error) {
   auto& link = links_[id];
   link.ready = false;
-  if (std::exchange(link.failed, true)) return;
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, link.transport->wait_fd(), nullptr);
+  if (link.failed) return;
   const auto what = "transport " + std::string{transport_name(id)};
   tell(DataPlaneFailed{what, error, id});
   const auto detail = what + ": " + error.message();
+  lose_link(id, detail);
+  // With the sockets of one worker all of the transport is given up: others would go on with a part of the sessions.
+  tell_others(command::LinkFailed{id, detail});
+}
+
+void Worker::lose_link(TransportId id, const std::string& detail) {
+  auto& link = links_[id];
+  link.ready = false;
+  if (std::exchange(link.failed, true)) return;
+  if (link.transport) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, link.transport->wait_fd(), nullptr);
   for (const auto request : std::exchange(link.opening, {})) tell(PathFailed{request, id, detail});
   for (const auto& [tag, session] : sessions_) {
     for (const auto& slot : session->slots) {

@@ -9,7 +9,7 @@
 namespace switchback::transports {
 namespace {
 
-constexpr std::uint64_t kWakeTag = 0, kTunTag = 1, kFirstLinkTag = 2;
+constexpr std::uint64_t kWakeTag = 0, kTunTag = 1, kDoorbellTag = 2, kFirstLinkTag = 3;
 /// Precision of deadlines.
 constexpr Duration kGrain = std::chrono::milliseconds{1};
 
@@ -26,13 +26,16 @@ Overloaded(Functions...) -> Overloaded<Functions...>;
 
 }  // namespace
 
-Worker::Worker(const DataPlaneConfig& config, io::TunQueue tun, Mailbox<DataPlaneEvent>& events, EventBudgets& budgets)
+Worker::Worker(const DataPlaneConfig& config, io::TunQueue tun, Mailbox<DataPlaneEvent>& events, EventBudgets& budgets,
+               unsigned index, Handover* handover)
     : pool_{config.pool_slabs},
       carver_{pool_},
       tun_{std::move(tun)},
       epoll_{::epoll_create1(EPOLL_CLOEXEC)},
       events_{events},
       budgets_{budgets},
+      index_{index},
+      handover_{handover},
       coalescer_{coalesce_mode(tun_, config.tun_offloads)},
       tun_buffer_{std::make_unique<std::uint8_t[]>(packet::kMaxIpPacketBytes)} {
   out_.reserve(kOutboundBatch + packet::kMaxSegments);
@@ -45,8 +48,9 @@ Worker::~Worker() = default;
 
 Result<std::unique_ptr<Worker>, UserError> Worker::create(const DataPlaneConfig& config, io::TunQueue tun,
                                                           const TransportRegistry& registry,
-                                                          Mailbox<DataPlaneEvent>& events, EventBudgets& budgets) {
-  std::unique_ptr<Worker> worker{new Worker{config, std::move(tun), events, budgets}};
+                                                          Mailbox<DataPlaneEvent>& events, EventBudgets& budgets,
+                                                          unsigned index, Handover* handover) {
+  std::unique_ptr<Worker> worker{new Worker{config, std::move(tun), events, budgets, index, handover}};
   SB_CHECK(worker->open(config, registry));
   return worker;
 }
@@ -59,9 +63,14 @@ Result<void, UserError> Worker::open(const DataPlaneConfig& config, const Transp
     return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
   };
   bool watched = add(commands_.fd(), kWakeTag) && add(tun_.fd(), kTunTag);
+  if (handover_ != nullptr) watched = add(handover_->doorbell(index_).fd(), kDoorbellTag) && watched;
   for (const auto& transport : config.transports) {
-    SB_TRY(auto opened, registry.open(transport, pool_));
     const auto id = transport_id(transport.name);
+    if (index_ != 0 && id && !runs_everywhere(*id)) {
+      links_[*id].elsewhere = true;
+      continue;
+    }
+    SB_TRY(auto opened, registry.open(transport, pool_));
     if (!id) return fail_user("the transport \"" + transport.name + "\" has no number");
     if (has(*id)) return fail_user("the transport " + transport.name + " is given twice");
     watched = add(opened->wait_fd(), kFirstLinkTag + *id) && watched;
@@ -71,7 +80,8 @@ Result<void, UserError> Worker::open(const DataPlaneConfig& config, const Transp
   if (!watched)
     return fail_user("cannot watch the tunnel's descriptors: the limit of open files is too low (ulimit -n)");
   if (!config.pcap_file.empty()) {
-    SB_TRY(pcap_, PcapWriter::create(config.pcap_file, wall_now(), monotonic_now()));
+    const auto file = index_ == 0 ? config.pcap_file : config.pcap_file + "." + std::to_string(index_);
+    SB_TRY(pcap_, PcapWriter::create(file, wall_now(), monotonic_now()));
   }
   publish();
   return {};
@@ -88,7 +98,7 @@ void Worker::run() {
 int Worker::wait_ms() const {
   auto due = next_tick_;
   for (const auto& link : links_) {
-    if (!link.lives()) continue;
+    if (!link.here()) continue;
     // What is due after having been looked after is a matter of the clock's grain: no spinning on it.
     if (auto at = link.transport->next_deadline()) due = earliest(due, std::max(*at, now_ + kGrain));
   }
@@ -104,14 +114,21 @@ void Worker::wait() {
     if (pcap_) pcap_->flush();
     timeout = wait_ms();
   }
+  if (handover_ != nullptr && timeout != 0) {
+    handover_->doorbell(index_).about_to_sleep();
+    if (something_came()) timeout = 0;
+  }
   std::array<epoll_event, 16> events{};
   const auto count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout);
+  if (handover_ != nullptr) handover_->doorbell(index_).awake();
   for (int i = 0; i < count; ++i) {
     const auto tag = events[static_cast<std::size_t>(i)].data.u64;
     if (tag == kWakeTag) {
       commanded_ = true;
     } else if (tag == kTunTag) {
       tun_ready_ = true;
+    } else if (tag == kDoorbellTag) {
+      handover_->doorbell(index_).silence();
     } else {
       links_[tag - kFirstLinkTag].ready = true;
     }
@@ -128,21 +145,35 @@ void Worker::turn(Instant now) {
     if (!link.lives()) continue;
     if (link.ready) receive(id, now);
     if (!link.lives()) continue;
-    if (const auto due = link.transport->next_deadline(); due && *due <= now) link.transport->handle_deadline(now);
     // If it cannot, data finds the socket full, too; other transports do not wait.
+    if (link.elsewhere) {
+      (void)flush_ike(id, now);
+      continue;
+    }
+    if (const auto due = link.transport->next_deadline(); due && *due <= now) link.transport->handle_deadline(now);
     (void)flush_ike(id, now);
     poll_reports(id, now);
   }
-  bool blocked = !flush();
+  if (handover_ != nullptr) {
+    take_arrived(now);
+    relay_sealed(now);
+  }
+  blocked_ = !flush();
   if (tun_failed_) tun_ready_ = false;
-  for (int round = 0; round < kOutboundRounds && tun_ready_ && !blocked; ++round) {
+  // What other queues were given of our flows came before what is in this one.
+  if (handover_ != nullptr && !blocked_) {
+    take_inner(now);
+    blocked_ = !flush();
+  }
+  for (int round = 0; round < kOutboundRounds && tun_ready_ && !blocked_; ++round) {
     tun_ready_ = read_tun(now);
-    blocked = !flush();
+    blocked_ = !flush();
   }
   // Back pressure: what the socket does not take now stays in the TUN's own queue, where the kernel's TCP sees it.
-  if (blocked) tun_ready_ = false;
-  set_tun_interest(!blocked);
+  if (blocked_) tun_ready_ = false;
+  set_tun_interest(!blocked_);
   if (next_tick_ && now >= *next_tick_) tick(now);
+  if (to_wake_ != 0) ring_doorbells();
   publish();
   events_.post_all(told_);
 }
@@ -213,13 +244,20 @@ void Worker::obey(Command& order, Instant now) {
                           call.what(*this);
                           call.done.set_value();
                         },
-                        [&](const command::Stop&) { stopping_ = true; }},
+                        [&](const command::Stop&) { stopping_ = true; },
+                        [&](const command::Reach& o) { reach(o); },
+                        [&](const command::Unreach& o) { unreach(o.child); },
+                        [&](command::Claim& o) { claim(o); },
+                        [&](const command::Disclaim& o) { disclaim(o, now); },
+                        [&](const command::ForgetPath& o) { forget_path(o.path); },
+                        [&](const command::LinkFailed& o) { lose_link(o.transport, o.detail); }},
              order);
 }
 
 void Worker::start_sending(Child& child) {
   if (std::exchange(child.sending, true)) return;
-  outbound_.add(child);
+  outbound_.add({&child});
+  if (child.route) tell_others(command::Reach{child.route});
   // Only after the new one is there. All of the chain: one in the middle may never have been used.
   auto before = child.replaces;
   for (auto left = child.carrier->children.size(); before && left > 0; --left) {
@@ -231,7 +269,9 @@ void Worker::start_sending(Child& child) {
 }
 
 void Worker::stop_sending(Child& child) {
-  if (std::exchange(child.sending, false)) outbound_.remove(child);
+  if (!std::exchange(child.sending, false)) return;
+  outbound_.remove({&child});
+  if (child.route) tell_others(command::Unreach{child.spi()});
 }
 
 void Worker::finish(Child& child) {

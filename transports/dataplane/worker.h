@@ -5,11 +5,11 @@
 // bounded amount of work, so that both directions and the commands get their share, and everything is done in batches:
 // per packet there is no system call, lock, allocation or clock.
 //
-// Growing to several workers: each has its own queue of the interface (the kernel spreads inner flows over queues), its
-// own sockets (TransportConfig::reuse_port; a BPF program on the group steers by SPI), pool and shard of the SAs,
-// chosen by inbound SPI, so that no SA is ever touched by two threads. What arrives at the wrong worker (the outbound
-// half of a shard that another queue's packet needs) goes over by a ring between the two; that ring is what remains to
-// be made.
+// Several workers: each has its own queue of the interface (the kernel gives it the flows whose answers it has written
+// there), its own sockets of `udp` and `esp` (to which the kernel steers by SPI, see common/io/steering.h), its own
+// pool and its share of the sessions, chosen by inbound SPI: no SA is ever touched by two threads. The other transports
+// are run by worker 0 alone, whichever worker's sessions they carry. What is at the wrong worker goes over by a ring,
+// see handover.h and team.cpp; what is rare goes as a command.
 #pragma once
 
 #include <array>
@@ -30,6 +30,7 @@
 #include "common/packet/pool.h"
 #include "transports/dataplane/child.h"
 #include "transports/dataplane/dataplane.h"
+#include "transports/dataplane/handover.h"
 #include "transports/dataplane/mailbox.h"
 #include "transports/dataplane/outbound_table.h"
 #include "transports/dataplane/pcap_writer.h"
@@ -100,16 +101,47 @@ struct SendLimited {
   std::uint64_t token;
 };
 /// Something rare that needs the thread's own objects; the control thread waits for `done`.
-struct Call {
+struct Call {  // from the control thread
   std::function<void(Worker&)> what;
   std::promise<void> done;
 };
 struct Stop {};
+
+// From other workers.
+/// A Child SA of theirs takes inner packets from now on.
+struct Reach {
+  std::shared_ptr<const ForeignRoute> route;
+};
+struct Unreach {
+  Spi child;
+};
+/// To worker 0, which runs the path's transport: what Transport::set_inbound_spis() is to know of their sessions.
+struct Claim {
+  unsigned worker;
+  AddressPair path;
+  std::vector<Spi> spis;
+};
+/// None of their sessions has the path any more.
+struct Disclaim {
+  unsigned worker;
+  AddressPair path;
+  bool close;  // if nobody else has it either
+};
+/// From worker 0: the path is gone.
+struct ForgetPath {
+  AddressPair path;
+};
+struct LinkFailed {
+  TransportId transport;
+  std::string detail;
+};
 }  // namespace command
 using Command =
     std::variant<command::Install, command::SwitchOutbound, command::Remove, command::RemoveSession, command::OpenPath,
                  command::ClosePath, command::AddPath, command::RemovePath, command::UsePaths, command::SetInnerMtu,
-                 command::SendIke, command::SendControl, command::SendLimited, command::Call, command::Stop>;
+                 command::SendIke, command::SendControl, command::SendLimited, command::Call, command::Stop,
+                 command::Reach, command::Unreach, command::Claim, command::Disclaim, command::ForgetPath,
+                 command::LinkFailed>;
 
 /// Messages on their way to the control thread, which may be slower than the network. The packet threads add, the
 /// control thread takes away.
@@ -117,16 +149,12 @@ struct EventBudget {
   std::size_t most_messages, most_octets;
   std::atomic<std::size_t> messages{0}, octets{0};
 
-  /// With one packet thread what is read here can only have become less.
   /// @param share  of the whole, one in so many: what may be there at most for this one to come in
   [[nodiscard]] bool take(std::size_t size, std::size_t share = 1) noexcept {
-    if (messages.load(std::memory_order_relaxed) >= most_messages / share ||
-        octets.load(std::memory_order_relaxed) + size > most_octets / share) {
-      return false;
-    }
-    messages.fetch_add(1, std::memory_order_relaxed);
-    octets.fetch_add(size, std::memory_order_relaxed);
-    return true;
+    const bool fits = messages.fetch_add(1, std::memory_order_relaxed) < most_messages / share;
+    if (octets.fetch_add(size, std::memory_order_relaxed) + size <= most_octets / share && fits) return true;
+    give_back(size);
+    return false;
   }
   void give_back(std::size_t size) noexcept {
     messages.fetch_sub(1, std::memory_order_relaxed);
@@ -138,17 +166,23 @@ struct EventBudgets {
   EventBudget control{8192, std::size_t{4} << 20U};  // of all sessions; see also kControlBurst
 };
 
+/// Whether every worker has sockets of this transport; if not, worker 0 runs it for all.
+[[nodiscard]] constexpr bool runs_everywhere(TransportId id) noexcept {
+  return id == kUdpTransport || id == kEspTransport;
+}
+
 class Worker {
  public:
-  [[nodiscard]] static Result<std::unique_ptr<Worker>, UserError> create(const DataPlaneConfig& config,
-                                                                         io::TunQueue tun,
-                                                                         const TransportRegistry& registry,
-                                                                         Mailbox<DataPlaneEvent>& events,
-                                                                         EventBudgets& budgets);
+  /// @param index  among `handover`'s workers; 0, and no handover, where there is only one
+  [[nodiscard]] static Result<std::unique_ptr<Worker>, UserError> create(
+      const DataPlaneConfig& config, io::TunQueue tun, const TransportRegistry& registry,
+      Mailbox<DataPlaneEvent>& events, EventBudgets& budgets, unsigned index, Handover* handover);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
+  /// All workers by index, itself included. Before run(); for several only.
+  void meet(std::vector<Worker*> team) { team_ = std::move(team); }
   /// The thread: returns after command::Stop.
   void run();
 
@@ -175,15 +209,19 @@ class Worker {
   static constexpr std::size_t kOpening = 256;
 
   struct Link {
-    std::unique_ptr<Transport> transport;     // empty: this end does not run it
+    std::unique_ptr<Transport> transport;     // empty: this end does not run it, or another worker does
     std::vector<packet::Packet> ike_waiting;  // IKE, control messages, keepalives, for a full socket
+    std::vector<packet::Packet> relayed;      // other workers' packets, for a full socket
     std::vector<std::uint64_t> opening;
     bool ready = false;
     bool failed = false;
-    [[nodiscard]] bool lives() const noexcept { return transport && !failed; }
+    bool elsewhere = false;  // worker 0 runs it
+    [[nodiscard]] bool lives() const noexcept { return (transport || elsewhere) && !failed; }
+    [[nodiscard]] bool here() const noexcept { return transport && !failed; }
   };
 
-  Worker(const DataPlaneConfig& config, io::TunQueue tun, Mailbox<DataPlaneEvent>& events, EventBudgets& budgets);
+  Worker(const DataPlaneConfig& config, io::TunQueue tun, Mailbox<DataPlaneEvent>& events, EventBudgets& budgets,
+         unsigned index, Handover* handover);
   [[nodiscard]] Result<void, UserError> open(const DataPlaneConfig& config, const TransportRegistry& registry);
 
   // worker.cpp: the loop, commands, deadlines
@@ -229,9 +267,33 @@ class Worker {
   void poll_reports(TransportId id, Instant now);
   void tell_signal(const PathReport& report, Instant now);
   void fail_link(TransportId id, std::error_code error);
+  void lose_link(TransportId id, const std::string& detail);
+
+  // team.cpp: what goes to and comes from other workers. Nothing of it is called where there are none.
+  void hand_over_inner(unsigned to, const packet::VirtioNetHeader& header, ByteView packet);
+  void hand_over_arrived(unsigned to, std::span<packet::Packet> run);
+  [[nodiscard]] std::size_t hand_over_sealed(std::span<packet::Packet> batch);
+  void take_inner(Instant now);
+  void take_arrived(Instant now);
+  void relay_sealed(Instant now);
+  [[nodiscard]] bool flush_relayed(TransportId id, Instant now);
+  [[nodiscard]] bool something_came();
+  void ring_doorbells() noexcept;
+  template <class T>
+  void tell_others(const T& command) {
+    for (auto* other : team_) {
+      if (other != this) other->commands().post(command);
+    }
+  }
+  void reach(const command::Reach& order);
+  void unreach(Spi child);
+  void claim(command::Claim& order);
+  void disclaim(const command::Disclaim& order, Instant now);
+  [[nodiscard]] Child* find_installed(Spi spi, Instant now);
 
   // inbound.cpp: transport to TUN
   void receive(TransportId id, Instant now);
+  void take_in(std::span<packet::Packet> batch, bool from_other, Instant now);
   void take_ike(const packet::Packet& packet);
   void refuse_unknown(Spi spi, std::span<packet::Packet> run, Instant now);
   void open_run(Child& child, std::span<packet::Packet> run, Instant now);
@@ -241,11 +303,14 @@ class Worker {
 
   // outbound.cpp: TUN to transport
   [[nodiscard]] bool read_tun(Instant now);
-  void cut(const packet::VirtioNetHeader& header, ByteView packet, Instant now);
+  void cut(const packet::VirtioNetHeader& header, ByteView packet, bool from_other, Instant now);
   void narrow(std::size_t first, std::size_t mtu);
   void seal_runs(Instant now);
   void send_twins(CarriedSession& session, std::span<const packet::Packet> batch, Instant now);
   [[nodiscard]] bool flush();
+  [[nodiscard]] Result<std::size_t> send_by(Link& link, std::span<packet::Packet> batch, Instant now) {
+    return link.transport ? link.transport->send(batch, now) : hand_over_sealed(batch);
+  }
   [[nodiscard]] bool flush_ike(TransportId id, Instant now);
   void answer_too_big(Child& child, ByteView packet, const packet::IpView& ip, Instant now);
   void send_ike(const command::SendIke& order, Instant now);
@@ -270,10 +335,23 @@ class Worker {
   std::vector<Spi> spis_;                                           // for publish_spis(), to keep its capacity
   OutboundTable outbound_;
 
+  // Of several workers; otherwise empty.
+  const unsigned index_;
+  Handover* const handover_;
+  std::vector<Worker*> team_;
+  bool waits_for_ring_ = false;  // to worker 0: something is left that it had no room for
+  std::uint32_t to_wake_ = 0;    // a bit for each worker that was handed something
+  std::unordered_map<Spi, std::shared_ptr<const ForeignRoute>> foreign_;
+  struct Claims {
+    std::vector<command::Claim> all;  // one for each worker at most
+  };
+  std::unordered_map<AddressPair, Claims> claims_;  // at worker 0: what the others' sessions have
+
   // Of the present turn.
   Instant now_{};
   bool tun_ready_ = true, commanded_ = false, stopping_ = false;
   bool tun_watched_ = true, tun_failed_ = false;
+  bool blocked_ = false;  // `out_` waits for a full socket
   std::optional<Instant> next_tick_;
   std::vector<Command> orders_;
   std::vector<DataPlaneEvent> told_;

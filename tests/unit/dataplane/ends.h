@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
@@ -36,6 +37,7 @@ template <class Condition>
 struct TunRecord {
   packet::VirtioNetHeader header;
   Bytes packet;
+  std::size_t queue = 0;
 };
 
 struct EndOptions {
@@ -48,15 +50,19 @@ struct EndOptions {
   std::uint16_t ike_port = 500;
   std::size_t socket_buffer = std::size_t{4} << 20U;
   std::string pcap_file;
+  unsigned workers = 1;
 };
 
 class End {
  public:
   explicit End(const EndOptions& options) : header_{options.tun_header} {
-    std::array<int, 2> pair{-1, -1};
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair.data()) != 0) std::abort();
-    outside_ = UniqueFd{pair[0]};
     transports::DataPlaneConfig config;
+    for (unsigned i = 0; i < options.workers; ++i) {
+      std::array<int, 2> pair{-1, -1};
+      if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair.data()) != 0) std::abort();
+      outside_.emplace_back(pair[0]);
+      config.tun.emplace_back(UniqueFd{pair[1]}, options.tun_header);
+    }
     transports::TransportConfig transport;
     transport.local = options.local;
     transport.headend = options.headend;
@@ -67,17 +73,16 @@ class End {
       transport.name = name;
       config.transports.push_back(transport);
     }
-    config.tun.emplace_back(UniqueFd{pair[1]}, options.tun_header);
     if (options.tun_header) config.tun_offloads = {true, true, true, true};
     config.pcap_file = options.pcap_file;
     plane = transports::DataPlane::create(std::move(config), *options.registry).value();
     local = plane->local_endpoints(0);
   }
 
-  /// Returns once the packet thread has obeyed all commands so far, which it may otherwise see after a packet.
-  void settle() const { (void)plane->local_endpoints(0); }
+  /// Returns once the packet threads have obeyed all commands so far, which they may otherwise see after a packet.
+  void settle() const { plane->settle(); }
   /// As if the kernel routed a packet into the TUN.
-  void route(const Bytes& packet, const packet::VirtioNetHeader& header = {}) {
+  void route(const Bytes& packet, const packet::VirtioNetHeader& header = {}, std::size_t queue = 0) {
     settle();
     Bytes octets;
     if (header_) {
@@ -85,26 +90,31 @@ class End {
       header.store(octets);
     }
     append(octets, packet);
-    while (::send(outside_.get(), octets.data(), octets.size(), 0) < 0) {
+    const auto fd = outside_[queue].get();
+    while (::send(fd, octets.data(), octets.size(), 0) < 0) {
       if (errno != EAGAIN) std::abort();
-      pollfd entry{outside_.get(), POLLOUT, 0};
+      pollfd entry{fd, POLLOUT, 0};
       if (::poll(&entry, 1, kPatienceMs) != 1) std::abort();
     }
   }
   /// As route(), but false if there is no room now.
-  [[nodiscard]] bool try_route(const Bytes& packet) {
+  [[nodiscard]] bool try_route(const Bytes& packet, std::size_t queue = 0) {
     Bytes octets(header_ ? packet::VirtioNetHeader::kBytes : 0);
     append(octets, packet);
-    return ::send(outside_.get(), octets.data(), octets.size(), 0) >= 0;
+    return ::send(outside_[queue].get(), octets.data(), octets.size(), 0) >= 0;
   }
-  /// The next packet that came out of the TUN.
+  /// The next packet that came out of the TUN, by whatever queue.
   [[nodiscard]] std::optional<TunRecord> delivered() {
-    if (!readable(outside_.get())) return std::nullopt;
+    std::vector<pollfd> entries;
+    for (const auto& queue : outside_) entries.push_back({queue.get(), POLLIN, 0});
+    if (::poll(entries.data(), entries.size(), kPatienceMs) <= 0) return std::nullopt;
+    const auto ready = std::find_if(entries.begin(), entries.end(), [](const pollfd& e) { return e.revents != 0; });
     Bytes octets(70000);
-    const auto got = ::recv(outside_.get(), octets.data(), octets.size(), 0);
+    const auto got = ::recv(ready->fd, octets.data(), octets.size(), 0);
     if (got <= 0) return std::nullopt;
     octets.resize(static_cast<std::size_t>(got));
     TunRecord record;
+    record.queue = static_cast<std::size_t>(ready - entries.begin());
     if (header_) {
       record.header = packet::VirtioNetHeader::load(octets);
       octets.erase(octets.begin(), octets.begin() + packet::VirtioNetHeader::kBytes);
@@ -132,7 +142,7 @@ class End {
   std::vector<Endpoint> local;
 
  private:
-  UniqueFd outside_;
+  std::vector<UniqueFd> outside_;  // by queue
   bool header_;
   std::vector<transports::DataPlaneEvent> events_;
 };

@@ -24,7 +24,7 @@ const Child* find(const OutboundTable& table, const std::string& destination, co
   spec.destination = destination;
   spec.source = !source.empty() ? source : destination.find(':') == std::string::npos ? "10.0.0.1" : "fd00::1";
   const auto packet = make_udp(spec);
-  return table.find(packet, *packet::parse_ip(packet));
+  return table.find(packet, *packet::parse_ip(packet)).child;
 }
 
 }  // namespace
@@ -35,7 +35,7 @@ TEST_CASE("the narrowest destination wins, whatever the order of installation", 
   for (const auto& order : {std::vector{all.get(), net.get(), host.get(), other.get()},
                             std::vector{other.get(), host.get(), net.get(), all.get()}}) {
     OutboundTable table;
-    for (auto* child : order) table.add(*child);
+    for (auto* child : order) table.add({child});
     CHECK(find(table, "10.1.2.3") == host.get());
     CHECK(find(table, "10.1.2.4") == net.get());
     CHECK(find(table, "10.1.128.1") == other.get());
@@ -49,12 +49,12 @@ TEST_CASE("of equal destinations the newest wins, and the older one takes over w
   for (const auto* remote : {"10.1.2.3/32", "10.1.2.0/24"}) {
     const auto older = child_to({remote}), newer = child_to({remote});
     OutboundTable table;
-    table.add(*older);
-    table.add(*newer);
+    table.add({older.get()});
+    table.add({newer.get()});
     CHECK(find(table, "10.1.2.3") == newer.get());
-    table.remove(*newer);
+    table.remove({newer.get()});
     CHECK(find(table, "10.1.2.3") == older.get());
-    table.remove(*older);
+    table.remove({older.get()});
     CHECK(find(table, "10.1.2.3") == nullptr);
     CHECK(table.size() == 0);
   }
@@ -64,8 +64,8 @@ TEST_CASE("a packet whose source an SA does not carry goes on to the next one", 
   const auto wide = child_to({"0.0.0.0/0"}, {"10.0.0.0/8"});
   const auto narrow = child_to({"10.1.2.3/32"}, {"172.16.0.0/12"});
   OutboundTable table;
-  table.add(*wide);
-  table.add(*narrow);
+  table.add({wide.get()});
+  table.add({narrow.get()});
   CHECK(find(table, "10.1.2.3", "172.16.0.1") == narrow.get());
   CHECK(find(table, "10.1.2.3", "10.5.5.5") == wide.get());
   CHECK(find(table, "10.1.2.3", "192.0.2.5") == nullptr);
@@ -81,7 +81,7 @@ TEST_CASE("ends of a range belong to it and their neighbours do not", "[dataplan
   child.outbound.local = {packet::from_prefix(*IpPrefix::parse("0.0.0.0/0"))};
   Child made{std::move(child)};
   OutboundTable table;
-  table.add(made);
+  table.add({&made});
   CHECK(find(table, "10.0.0.254") == nullptr);
   CHECK(find(table, "10.0.0.255") == &made);
   CHECK(find(table, "10.0.1.1") == &made);
@@ -100,8 +100,8 @@ TEST_CASE("one host with several port ranges is listed once and leaves no trace"
   child.outbound.local = {packet::from_prefix(*IpPrefix::parse("0.0.0.0/0"))};
   Child made{std::move(child)};
   OutboundTable table;
-  table.add(made);
+  table.add({&made});
   CHECK(find(table, "10.0.0.9") == &made);  // port 443 of the builder
-  table.remove(made);
+  table.remove({&made});
   CHECK(table.size() == 0);
 }
