@@ -1,5 +1,7 @@
 #include "headend/config.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <cctype>
 
@@ -161,6 +163,8 @@ void read_network(Section s, Config& config) {
   if (config.search_domains.size() > 16) s.wrong("search_domains", "has more than 16 domains");
   s.read("forwarding", config.forwarding);
   s.read("nat", config.nat);
+  unsigned workers = 0;
+  if (s.read("workers", workers, 1, kMostWorkers)) config.workers = workers;
   if (config.nat && !config.forwarding) s.wrong("nat", "needs forwarding = true, or set nat = false");
 }
 
@@ -225,9 +229,9 @@ void read_all(toml::Document& file, Config& config) {
   read_transports(file.section("transports", {"enabled", "ctcp_ports", "ctcp_modes", "tcp_port", "tls_port",
                                               "tls_certificate", "tls_private_key", "tls_page", "tls_upstream"}),
                   config);
-  read_network(
-      file.section("network", {"tun", "mtu", "pool", "pool6", "routes", "dns", "search_domains", "forwarding", "nat"}),
-      config);
+  read_network(file.section("network", {"tun", "mtu", "pool", "pool6", "routes", "dns", "search_domains", "forwarding",
+                                        "nat", "workers"}),
+               config);
   read_crypto(file.section("crypto", {"ike", "esp"}), config);
   read_limits(file.section("limits", {"sessions", "sessions_per_user", "half_open", "half_open_per_address",
                                       "connections_per_address", "cookie_threshold", "new_sessions_per_second",
@@ -259,6 +263,15 @@ Result<Config, UserError> parse_config(std::string_view text, const std::string&
   if (document.error()) return fail(*document.error());
   return config;
 }
+
+unsigned default_workers() noexcept {
+  cpu_set_t usable;
+  CPU_ZERO(&usable);
+  if (::sched_getaffinity(0, sizeof usable, &usable) != 0) return 1;
+  return default_workers(static_cast<unsigned>(CPU_COUNT(&usable)));
+}
+
+unsigned default_workers(unsigned processors) noexcept { return processors <= 2 ? 1 : std::min(processors - 1, 4U); }
 
 Result<Config, UserError> load_config(const std::string& directory) {
   Layout layout{directory};

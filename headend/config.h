@@ -67,6 +67,7 @@ struct Config {
   std::vector<std::string> search_domains;
   bool forwarding = true;
   bool nat = true;
+  std::optional<unsigned> workers;  // packet threads; absent: default_workers()
 
   // [crypto]
   std::vector<ike::IkeProposal> ike_proposals;
@@ -90,6 +91,12 @@ struct Config {
   // [control]
   std::string control_socket;
 };
+
+inline constexpr unsigned kMostWorkers = 16;
+/// One for up to two processors, then all but one, which is for the kernel and the control thread, up to four.
+[[nodiscard]] unsigned default_workers() noexcept;
+/// The same for a host with so many processors.
+[[nodiscard]] unsigned default_workers(unsigned processors) noexcept;
 
 /// Reads DIR/headend.toml.
 [[nodiscard]] Result<Config, UserError> load_config(const std::string& directory);

@@ -95,6 +95,9 @@ forwarding = true
 # Hide clients behind this host's address when they go beyond it (nftables masquerade). With false, routers in your
 # network need routes for the pools to this host.
 nat = true
+# Threads that carry packets, 1 to 16, each with a share of the sessions. Absent: 1 on a host with up to two processors,
+# else one for each of the others, up to 4.
+# workers = 1
 
 [crypto]
 # Proposals in strongSwan's syntax, in order of preference. Read again on SIGHUP.

@@ -129,6 +129,10 @@ std::string answer_status(const StatusView& status) {
         {"sessions", transport.sessions},
         {"counters", counters_json(transport.counters)}};
   }
+  Json workers = Json::array();
+  for (const auto& worker : status.workers) {
+    workers.push_back({{"sessions", worker.sessions}, {"counters", counters_json(worker.counters)}});
+  }
   return to_line({{"ok", true},
                   {"running", true},
                   {"version", status.version},
@@ -145,7 +149,8 @@ std::string answer_status(const StatusView& status) {
                   {"forwarding", status.forwarding},
                   {"nat", status.nat},
                   {"counters", counters_json(status.counters)},
-                  {"transports", std::move(transports)}});
+                  {"transports", std::move(transports)},
+                  {"workers", std::move(workers)}});
 }
 
 std::string answer_kick(const Json& request, ControlBackend& backend) {
@@ -328,6 +333,13 @@ std::string render_status(std::string_view answer) {
       const bool works = text_of(transport, "state") == "listening";
       rows.push_back({name, works ? joined(transport, "listening") + ": " + text_of(transport, "sessions") + " sessions"
                                   : "FAILED: " + text_of(transport, "failure")});
+    }
+  }
+  if (const auto workers = status.find("workers"); workers != status.end() && workers->is_array()) {
+    if (workers->size() > 1) {
+      std::string shares;
+      for (const auto& worker : *workers) shares += (shares.empty() ? "" : " + ") + text_of(worker, "sessions");
+      rows.push_back({"workers", std::to_string(workers->size()) + ": " + shares + " sessions"});
     }
   }
   if (const auto pools = status.find("pools"); pools != status.end() && pools->is_array()) {

@@ -72,6 +72,11 @@ struct TransportView {
   std::vector<std::pair<std::string_view, std::uint64_t>> counters;
 };
 
+struct WorkerView {
+  std::size_t sessions = 0;  // whose packets it carries
+  std::vector<std::pair<std::string_view, std::uint64_t>> counters;
+};
+
 /// The whole headend as `status` shows it.
 struct StatusView {
   std::string version;
@@ -85,6 +90,7 @@ struct StatusView {
   std::string nat;  // "off", "owned" or "plain"
   std::vector<std::pair<std::string, std::uint64_t>> counters;
   std::vector<TransportView> transports;  // in the order of preference
+  std::vector<WorkerView> workers;
 };
 
 /// What kick and user_removed end.

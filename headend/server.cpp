@@ -219,6 +219,7 @@ Result<void, UserError> Server::Impl::open(const RunOptions& options, Server& se
 Result<void, UserError> Server::Impl::open_tun() {
   io::TunConfig wanted;
   wanted.name = config->tun;
+  wanted.queues = config->workers.value_or(default_workers());
   SB_TRY(auto device, io::TunDevice::create(wanted));
   tun.emplace(std::move(device));
   const std::string remedy = "check [network] in " + config->layout.config();
@@ -557,6 +558,28 @@ StatusView Server::status() const {
                    {"esp_forged", plane.esp_forged},
                    {"esp_refused", plane.esp_refused},
                    {"pool_empty", plane.pool_empty}};
+  if (impl_->data_plane->workers() > 1) {
+    view.counters.insert(view.counters.end(), {{"handed_inner", plane.handed_inner},
+                                               {"handed_arrived", plane.handed_arrived},
+                                               {"handed_sealed", plane.handed_sealed},
+                                               {"handover_full", plane.handover_full}});
+  }
+  const auto& shares = impl_->host->per_worker();
+  for (const auto& one : impl_->data_plane->worker_counters()) {
+    WorkerView worker;
+    worker.sessions = shares[view.workers.size()];
+    worker.counters = {{"inner_sent", one.inner_sent},
+                       {"inner_received", one.inner_received},
+                       {"tun_read_packets", one.tun_read_packets},
+                       {"tun_written_packets", one.tun_written_packets},
+                       {"handed_inner", one.handed_inner},
+                       {"handed_arrived", one.handed_arrived},
+                       {"handed_sealed", one.handed_sealed},
+                       {"handover_full", one.handover_full},
+                       {"pool_empty", one.pool_empty},
+                       {"loop_turns", one.loop_turns}};
+    view.workers.push_back(std::move(worker));
+  }
   view.counters.insert(
       view.counters.end(),
       {{"esp_control", plane.esp_dummy}, {"control_dropped", plane.control_dropped}, {"twins_sent", plane.twins_sent}});

@@ -82,6 +82,7 @@ SessionHost::SessionHost(transports::DataPlane& data_plane, Authorizer& authoriz
     : data_plane_{data_plane},
       authorizer_{authorizer},
       random_{random},
+      per_worker_(data_plane.workers()),
       limits_{limits},
       acceptor_{gate_limits, random, now},
       paths_{std::move(paths)} {}
@@ -89,6 +90,12 @@ SessionHost::SessionHost(transports::DataPlane& data_plane, Authorizer& authoriz
 LiveSession* SessionHost::find(SessionTag tag) noexcept {
   const auto found = sessions_.find(tag);
   return found == sessions_.end() ? nullptr : found->second.get();
+}
+
+ike::SpiShare SessionHost::choose_share() const noexcept {
+  // Of equal ones the last: the first has IKE and the streams of all besides.
+  const auto least = std::min_element(per_worker_.rbegin(), per_worker_.rend());
+  return {static_cast<std::uint32_t>(per_worker_.size()), static_cast<std::uint32_t>(per_worker_.rend() - least - 1)};
 }
 
 void SessionHost::handle(transports::DataPlaneEvent& event, Instant now, WallTime wall) {
@@ -162,7 +169,9 @@ void SessionHost::ike_message(transports::IkeReceived& received, Instant now, Wa
       tag = duplicate->session;
     } else if (std::holds_alternative<Acceptor::Create>(decision)) {
       tag = table_.open();
-      auto live = std::make_unique<LiveSession>(*tag, config_, ike::Environment{random_, spis_}, paths_.rules);
+      const auto share = choose_share();
+      auto live = std::make_unique<LiveSession>(*tag, config_, ike::Environment{random_, spis_, share}, paths_.rules);
+      ++per_worker_[share.number];
       live->first_path = received.path;
       remember_path(*tag, received.path);
       sessions_.emplace(*tag, std::move(live));
@@ -596,6 +605,7 @@ void SessionHost::forget(SessionTag tag) {
   const auto found = sessions_.find(tag);
   if (found == sessions_.end()) return;
   if (found->second->since) --established_;
+  --per_worker_[found->second->worker];
   // Last, so that a DELETE has left before connections are closed.
   data_plane_.remove_session(tag);
   forget_path(tag, found->second->first_path);

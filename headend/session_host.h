@@ -30,7 +30,10 @@ namespace switchback::headend {
 struct LiveSession {
   LiveSession(SessionTag t, std::shared_ptr<const ike::SessionConfig> config, ike::Environment environment,
               const PathRules& rules)
-      : tag{t}, session{ike::Role::responder, std::move(config), environment}, paths{rules, environment.random} {}
+      : tag{t},
+        worker{environment.share.number},
+        session{ike::Role::responder, std::move(config), environment},
+        paths{rules, environment.random} {}
 
   struct Child {
     Spi outbound;
@@ -38,6 +41,7 @@ struct LiveSession {
   };
 
   SessionTag tag;
+  unsigned worker;  // packet thread of its Child SAs
   ike::Session session;
   SessionPaths paths;
   AddressPair first_path;  // where its IKE_SA_INIT came from
@@ -105,6 +109,8 @@ class SessionHost {
 
   [[nodiscard]] std::size_t size() const noexcept { return sessions_.size(); }
   [[nodiscard]] std::size_t established() const noexcept { return established_; }
+  /// By packet thread.
+  [[nodiscard]] const std::vector<std::size_t>& per_worker() const noexcept { return per_worker_; }
   [[nodiscard]] std::size_t half_open() const noexcept { return acceptor_.half_open(); }
   [[nodiscard]] std::size_t users() const noexcept { return table_.users(); }
   [[nodiscard]] const AcceptorCounters& door() const noexcept { return acceptor_.counters(); }
@@ -156,12 +162,15 @@ class SessionHost {
   void stop_carrying(LiveSession& live);
   void forget(SessionTag tag);
   [[nodiscard]] LiveSession* find(SessionTag tag) noexcept;
+  /// For a new session: those of the packet thread that has the fewest.
+  [[nodiscard]] ike::SpiShare choose_share() const noexcept;
   [[nodiscard]] SessionView view(const LiveSession& live, Instant now, WallTime wall) const;
 
   transports::DataPlane& data_plane_;
   Authorizer& authorizer_;
   RandomSource& random_;
   ike::SpiRegistry spis_;
+  std::vector<std::size_t> per_worker_;  // sessions
   HostLimits limits_;
   Acceptor acceptor_;
   std::shared_ptr<const ike::SessionConfig> config_;

@@ -83,7 +83,18 @@ TEST_CASE("every default that the template shows in a comment is accepted when u
   CHECK(spelled_out->control_socket == defaults->control_socket);
 }
 
+TEST_CASE("workers default to all processors but one, and to at most four", "[headend][config][cores]") {
+  const std::vector<unsigned> expected{1, 1, 1, 2, 3, 4, 4};
+  for (unsigned processors = 0; processors < expected.size(); ++processors) {
+    CHECK(default_workers(processors) == expected[processors]);
+  }
+  CHECK(default_workers(128) == 4);
+  CHECK(default_workers() >= 1);
+}
+
 TEST_CASE("errors name file, line, key and remedy", "[headend][config]") {
+  CHECK(has(error_of("workers = 0"), "network.workers: "));
+  CHECK(has(error_of("workers = 17"), "from 1 to 16"));
   const auto mtu = error_of("mtu = 100");
   CHECK(has(mtu, "headend.toml:8: network.mtu: "));
   CHECK(has(mtu, "from 1280 to 9000"));

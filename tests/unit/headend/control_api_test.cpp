@@ -32,6 +32,10 @@ class FakeHeadend final : public ControlBackend {
     tls.name = "tls";
     tls.failure = "tls: Bad file descriptor";
     view.transports = {udp, tls};
+    view.workers.resize(2);
+    view.workers[0].sessions = 4;
+    view.workers[1].sessions = 3;
+    view.workers[1].counters = {{"handed_inner", 5}};
     return view;
   }
   std::vector<SessionView> sessions() const override {
@@ -103,6 +107,9 @@ TEST_CASE("status is answered with everything in one line", "[headend][control]"
   CHECK(answer["transports"]["udp"]["listening"][0] == "192.0.2.1:500");
   CHECK(answer["transports"]["udp"]["sessions"] == 1);
   CHECK(answer["transports"]["udp"]["counters"]["sent_packets"] == 11);
+  CHECK(answer["workers"].size() == 2);
+  CHECK(answer["workers"][1]["sessions"] == 3);
+  CHECK(answer["workers"][1]["counters"]["handed_inner"] == 5);
   CHECK(answer["transports"]["tls"]["state"] == "failed");
   CHECK(render_status(line).find("FAILED: tls: Bad file descriptor") != std::string::npos);
   CHECK(render_status(line).find("10.99.0.0/16: 1 of 65533 in use, 3 reserved") != std::string::npos);
