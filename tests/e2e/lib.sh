@@ -14,6 +14,7 @@
 #
 # Environment: SB_BIN   build directory whose programs are tested (default: build/release, else build/dev)
 #              SB_KEEP  1 keeps the work directory with all logs; it is kept after a failure too
+#              SB_WORKERS  packet threads of headends, network.workers; the default is the program's own
 
 set -euo pipefail
 
@@ -366,6 +367,12 @@ headend_init() {
   shift 3
   on "$host" "$SB_HEADEND" init --dir "$directory" --address "$address" "$@" > "$WORK/init.log" 2>&1 ||
     fail "switchback-headend init: $(tail -n 1 "$WORK/init.log")"
+  [[ -z ${SB_WORKERS:-} ]] || headend_workers "$directory" "$SB_WORKERS"
+}
+# headend_workers DIR N
+headend_workers() {
+  sed -i -E "s/^#? ?workers = .*/workers = $2/" "$1/headend.toml"
+  grep -q "^workers = $2$" "$1/headend.toml" || fail "headend.toml has no line for the workers"
 }
 
 # user_add HOST DIR NAME OUT [OPTION…]
