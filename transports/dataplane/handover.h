@@ -62,7 +62,11 @@ static_assert(std::is_trivially_copyable_v<InnerRecord> && std::is_trivially_cop
 
 /// From one worker to one other.
 struct Lane {
-  explicit Lane(std::size_t octets) : inner{octets}, arrived{octets}, sealed{octets} {}
+  explicit Lane(bool few)
+      : inner{few ? kOctets : kOctets / 2}, arrived{few ? 4 * kOctets : kOctets}, sealed{few ? kOctets : kOctets / 2} {}
+  /// A super-packet with its header must fit four times. What arrived gets as much as a socket buffer, because it is
+  /// dropped when the other worker has no processor for some milliseconds; towards a transport nothing is.
+  static constexpr std::size_t kOctets = std::size_t{1} << 20U;
   HandoverRing inner, arrived, sealed;
 };
 
@@ -97,13 +101,10 @@ class Doorbell {
 class Handover {
  public:
   explicit Handover(unsigned workers) : workers_{workers}, doorbells_(workers) {
-    // What a super-packet and its header need, four times; with few workers more.
-    constexpr std::size_t kLeast = std::size_t{512} << 10U, kMost = std::size_t{1} << 20U;
-    const auto octets = workers <= 4 ? kMost : kLeast;
     lanes_.resize(std::size_t{workers} * workers);
     for (unsigned from = 0; from < workers; ++from) {
       for (unsigned to = 0; to < workers; ++to) {
-        if (from != to) lanes_[std::size_t{from} * workers + to] = std::make_unique<Lane>(octets);
+        if (from != to) lanes_[std::size_t{from} * workers + to] = std::make_unique<Lane>(workers <= 4);
       }
     }
   }
