@@ -291,7 +291,7 @@ TEST_CASE("visitors reach the web server behind, both ways, until it closes", "[
 }
 
 TEST_CASE("a visitor who stops within a record costs no time until more comes", "[tls][flood]") {
-  const UniqueFd listener = tcp::open_listener(*Endpoint::parse("127.0.0.1:0"), {}, false).value();
+  const UniqueFd listener = tcp::open_listener(*Endpoint::parse("127.0.0.1:0"), {}).value();
   Decoy behind;
   behind.upstream = tcp::local_of(listener.get());
   for (const auto& decoy : {Decoy{}, behind}) {
