@@ -214,7 +214,9 @@ void DataPlane::send_control(SessionTag session, const AddressPair& path, Bytes 
 }
 void DataPlane::send_limited(SessionTag session, const AddressPair& path, Bytes body, std::uint8_t hop_limit,
                              std::uint64_t token) {
-  impl_->order(*impl_->workers.front(), command::SendLimited{session, path, std::move(body), hop_limit, token});
+  // Where its SA is; what needs none is sent where the connection is.
+  auto& worker = runs_everywhere(path.transport) ? impl_->home_of(session) : impl_->first();
+  impl_->order(worker, command::SendLimited{session, path, std::move(body), hop_limit, token});
 }
 void DataPlane::send_ike(const AddressPair& path, Bytes message) {
   // By the first, so that messages stay in order; if it tells the peer of a Child SA of another worker, that one looks

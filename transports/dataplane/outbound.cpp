@@ -311,7 +311,8 @@ void Worker::send_limited(const command::SendLimited& order, Instant now) {
   auto* session = find(order.session);
   auto* link = living_link(order.path.transport);
   const auto kind = link == nullptr ? LimitedKind::none : link->transport->limited_kind(order.path);
-  said.possible = kind != LimitedKind::none && session != nullptr && !session->children.empty();
+  said.possible =
+      kind == LimitedKind::esp ? session != nullptr && !session->children.empty() : kind != LimitedKind::none;
   if (said.possible) {
     Packet packet;
     bool ready = true;

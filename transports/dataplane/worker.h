@@ -136,12 +136,11 @@ struct LinkFailed {
   std::string detail;
 };
 }  // namespace command
-using Command =
-    std::variant<command::Install, command::SwitchOutbound, command::Remove, command::RemoveSession, command::OpenPath,
-                 command::ClosePath, command::AddPath, command::RemovePath, command::UsePaths, command::SetInnerMtu,
-                 command::SendIke, command::SendControl, command::SendLimited, command::Call, command::Stop,
-                 command::Reach, command::Unreach, command::Claim, command::Disclaim, command::ForgetPath,
-                 command::LinkFailed>;
+using Command = std::variant<command::Install, command::SwitchOutbound, command::Remove, command::RemoveSession,
+                             command::OpenPath, command::ClosePath, command::AddPath, command::RemovePath,
+                             command::UsePaths, command::SetInnerMtu, command::SendIke, command::SendControl,
+                             command::SendLimited, command::Call, command::Stop, command::Reach, command::Unreach,
+                             command::Claim, command::Disclaim, command::ForgetPath, command::LinkFailed>;
 
 /// Messages on their way to the control thread, which may be slower than the network. The packet threads add, the
 /// control thread takes away.

@@ -11,8 +11,8 @@
 
 #include "common/io/hop_limited.h"
 #include "common/io/sockets.h"
-#include "common/packet/checksum.h"
 #include "common/io/steering.h"
+#include "common/packet/checksum.h"
 #include "common/packet/pool.h"
 #include "transports/datagram/receive_batch.h"
 #include "transports/datagram/report_queue.h"
