@@ -98,7 +98,7 @@ Result<UdpSocket> open_udp(const Endpoint& local, const UdpOptions& options) {
   if (family == IpFamily::v6 && !set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) return fail_errno();
   SB_CHECK(set_common_options(fd, family, options.mark, options.buffer));
   socket.segmentation = set_option(fd, SOL_UDP, UDP_SEGMENT, 0);  // 0: the size comes with each message
-  socket.receive_offload = options.receive_offload && set_option(fd, SOL_UDP, UDP_GRO, 1);
+  socket.receive_offload = options.receive_offload && set_receive_offload(fd, true);
 
   sockaddr_storage address{};
   auto length = static_cast<socklen_t>(local.to_sockaddr(address));
@@ -110,6 +110,8 @@ Result<UdpSocket> open_udp(const Endpoint& local, const UdpOptions& options) {
   socket.local = Endpoint::from_sockaddr(address);
   return socket;
 }
+
+bool set_receive_offload(int fd, bool on) noexcept { return set_option(fd, SOL_UDP, UDP_GRO, on ? 1 : 0); }
 
 Result<UniqueFd> open_raw(const IpAddress& local, int protocol, std::uint32_t mark, std::size_t buffer) {
   const auto family = local.family();
@@ -133,10 +135,12 @@ ReceivedControl parse_control(const msghdr& message) noexcept {
       if (size > 0) found.segment_bytes = static_cast<std::size_t>(size);
     } else if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO && holds<in_pktinfo>(control)) {
       const auto info = control_value<in_pktinfo>(control);
+      found.interface = static_cast<unsigned>(info.ipi_ifindex);
       found.destination = IpAddress::v4(ntohl(info.ipi_addr.s_addr));
     } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO &&
                holds<in6_pktinfo>(control)) {
       const auto info = control_value<in6_pktinfo>(control);
+      found.interface = info.ipi6_ifindex;
       found.destination = IpAddress::from_bytes({info.ipi6_addr.s6_addr, 16});
     }
   }

@@ -41,6 +41,9 @@ struct UdpSocket {
 /// Errors: of socket(), bind() and SO_MARK; the other options fall back silently.
 [[nodiscard]] Result<UdpSocket> open_udp(const Endpoint& local, const UdpOptions& options);
 
+/// Turns UDP_GRO on or off. False: the kernel does not have it.
+bool set_receive_offload(int fd, bool on) noexcept;
+
 /// Opens a non-blocking raw socket for `protocol` packets to `local`, or to any address of the host if unspecified,
 /// with the options of open_udp(). Receiving gives IPv4 packets with their header, IPv6 ones without.
 /// Errors: as open_udp(); operation_not_permitted without CAP_NET_RAW.
@@ -48,6 +51,7 @@ struct UdpSocket {
 
 /// Control data of one received message.
 struct ReceivedControl {
+  unsigned interface = 0;         // the index of the one that it came by; 0 if the kernel did not say
   IpAddress destination;          // the local address that it was sent to; empty if the kernel did not say
   std::size_t segment_bytes = 0;  // UDP_GRO: the message is a run of datagrams of this size; 0: one datagram
 };
