@@ -8,6 +8,7 @@
 #include "client/denial.h"
 #include "common/base/log.h"
 #include "transports/dataplane/child_from_ike.h"
+#include "transports/dataplane/offload_views.h"
 
 namespace switchback::client {
 namespace {
@@ -316,6 +317,7 @@ void Connector::handle(transports::DataPlaneEvent& event, Instant now) {
       if (!unreachable || !self.session_ || self.state_ != State::up || self.paths_.peer_takes_part()) return;
       if (e.report.path.remote.address == self.session_->path().remote.address) self.session_->handle_hint(now);
     }
+    void operator()(transports::OffloadChanged& e) const { transports::log_change(e); }
     void operator()(transports::DataPlaneFailed& e) const {
       log::error("packets_stopped", {{"what", e.what}, {"error", e.error.message()}});
       // Others carry on, unless nothing else may be used.

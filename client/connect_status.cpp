@@ -123,6 +123,7 @@ StatusView Connector::status() const {
   view.dns = tunnel_.dns().applied().servers;
   view.dns_method = tunnel_.dns().method();
   view.mtu = tunnel_.mtu();
+  view.offloads = tunnel_.data().offloads();
   if (established_) {
     view.ike_suite = established_->suite;
     view.behind_nat = established_->local_behind_nat;

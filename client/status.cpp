@@ -99,6 +99,16 @@ Json to_json(const PathEventView& event) {
           {"text", event.text}};
 }
 
+Json to_json(const transports::OffloadView& offload) {
+  return {{"transport", offload.transport},
+          {"offload", offload.offload},
+          {"where", offload.where},
+          {"state", offload.state},
+          {"reason", null_if_empty(offload.reason)},
+          {"since", offload.since ? Json(iso_time(*offload.since)) : Json()},
+          {"until", offload.until ? Json(iso_time(*offload.until)) : Json()}};
+}
+
 /// Of the path in use, "12 ms, loss 0 % out, 1 % in": what is known of it.
 std::string figures(const Json& status) {
   std::string out;
@@ -196,6 +206,8 @@ std::string to_json(const StatusView& s) {
   out["moves"] = s.moves;
   out["paths"] = std::move(paths);
   out["events"] = std::move(events);
+  out["offloads"] = Json::array();
+  for (const auto& offload : s.offloads) out["offloads"].push_back(to_json(offload));
   if (s.blocked_v4) out["blocked_families"].push_back("ipv4");
   if (s.blocked_v6) out["blocked_families"].push_back("ipv6");
   return to_line(out);
@@ -217,6 +229,13 @@ std::string render_status(std::string_view answer) {
   row("path", text_of(status, "path_state") + ", " + figures(status) + ", " + text_of(status, "moves") + " moves");
   if (const auto left = status.find("left_out"); left != status.end() && left->is_array()) {
     for (const auto& one : *left) row("left out", text_of(one, "transport") + ": " + text_of(one, "reason"));
+  }
+  if (const auto offloads = status.find("offloads"); offloads != status.end() && offloads->is_array()) {
+    for (const auto& one : *offloads) {
+      if (text_of(one, "state") == "in use") continue;
+      row("offload", text_of(one, "transport") + " " + text_of(one, "offload") + " at " + text_of(one, "where") + ": " +
+                         text_of(one, "state") + " (" + text_of(one, "reason") + ")");
+    }
   }
   row("addresses", joined(status, "addresses"));
   row("routes", joined(status, "routes"));

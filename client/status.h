@@ -10,6 +10,7 @@
 
 #include "common/base/ip_address.h"
 #include "common/base/time.h"
+#include "transports/offload_status.h"
 
 namespace switchback::client {
 
@@ -76,6 +77,7 @@ struct StatusView {
   std::uint64_t moves = 0;                                    // over all sessions
   std::vector<PathView> paths;
   std::vector<PathEventView> events;  // the last ones, oldest first
+  std::vector<transports::OffloadView> offloads;
 };
 
 /// One line of JSON: {"ok":true, …}.

@@ -133,6 +133,16 @@ std::string answer_status(const StatusView& status) {
   for (const auto& worker : status.workers) {
     workers.push_back({{"sessions", worker.sessions}, {"counters", counters_json(worker.counters)}});
   }
+  Json offloads = Json::array();
+  for (const auto& offload : status.offloads) {
+    offloads.push_back({{"transport", offload.transport},
+                        {"offload", offload.offload},
+                        {"where", offload.where},
+                        {"state", offload.state},
+                        {"reason", offload.reason.empty() ? Json() : Json(offload.reason)},
+                        {"since", offload.since ? Json(iso_time(*offload.since)) : Json()},
+                        {"until", offload.until ? Json(iso_time(*offload.until)) : Json()}});
+  }
   return to_line({{"ok", true},
                   {"running", true},
                   {"version", status.version},
@@ -150,7 +160,8 @@ std::string answer_status(const StatusView& status) {
                   {"nat", status.nat},
                   {"counters", counters_json(status.counters)},
                   {"transports", std::move(transports)},
-                  {"workers", std::move(workers)}});
+                  {"workers", std::move(workers)},
+                  {"offloads", std::move(offloads)}});
 }
 
 std::string answer_kick(const Json& request, ControlBackend& backend) {
@@ -340,6 +351,14 @@ std::string render_status(std::string_view answer) {
       std::string shares;
       for (const auto& worker : *workers) shares += (shares.empty() ? "" : " + ") + text_of(worker, "sessions");
       rows.push_back({"workers", std::to_string(workers->size()) + ": " + shares + " sessions"});
+    }
+  }
+  if (const auto offloads = status.find("offloads"); offloads != status.end() && offloads->is_array()) {
+    for (const auto& one : *offloads) {
+      if (text_of(one, "state") == "in use") continue;
+      rows.push_back({"offload", text_of(one, "transport") + " " + text_of(one, "offload") + " at " +
+                                     text_of(one, "where") + ": " + text_of(one, "state") + " (" +
+                                     text_of(one, "reason") + ")"});
     }
   }
   if (const auto pools = status.find("pools"); pools != status.end() && pools->is_array()) {

@@ -10,6 +10,7 @@
 
 #include "common/base/ip_address.h"
 #include "common/base/time.h"
+#include "transports/offload_status.h"
 
 namespace switchback::headend {
 
@@ -91,6 +92,7 @@ struct StatusView {
   std::vector<std::pair<std::string, std::uint64_t>> counters;
   std::vector<TransportView> transports;  // in the order of preference
   std::vector<WorkerView> workers;
+  std::vector<transports::OffloadView> offloads;
 };
 
 /// What kick and user_removed end.

@@ -21,6 +21,7 @@
 #include "headend/transport_setup.h"
 #include "headend/users.h"
 #include "transports/dataplane/dataplane.h"
+#include "transports/dataplane/offload_views.h"
 
 #ifndef SB_VERSION
 #define SB_VERSION "unknown"
@@ -304,6 +305,8 @@ void Server::Impl::drain(Instant now) {
   for (auto& event : batch) {
     if (const auto* broken = std::get_if<transports::DataPlaneFailed>(&event)) {
       transport_failed(*broken);
+    } else if (const auto* offload = std::get_if<transports::OffloadChanged>(&event)) {
+      transports::log_change(*offload);
     } else {
       host->handle(event, now, wall);
     }
@@ -604,6 +607,7 @@ StatusView Server::status() const {
                           {"malformed", counts->receive_malformed},       {"path_reports", counts->path_reports}};
     view.transports.push_back(std::move(transport));
   }
+  view.offloads = impl_->data_plane->offloads();
   return view;
 }
 

@@ -18,6 +18,7 @@
 #include "common/packet/icmp_quote.h"
 #include "common/packet/packet.h"
 #include "common/path/stall.h"
+#include "transports/offload_status.h"
 
 namespace switchback::packet {
 class PacketPool;
@@ -165,6 +166,13 @@ class Transport {
                                                                           std::uint8_t /*hop_limit*/, Instant /*now*/) {
     return std::nullopt;
   }
+
+  /// What became of packets whose `arrival` has an interface.
+  virtual void handle_evidence(const ArrivalEvidence& /*evidence*/, Instant /*now*/) {}
+  /// The next change of an offload, until there is none; those that are off from the start come first.
+  [[nodiscard]] virtual std::optional<OffloadStatus> poll_offload_change() { return std::nullopt; }
+  /// All that it has, in use or not.
+  [[nodiscard]] virtual std::vector<OffloadStatus> offloads() const { return {}; }
 
   /// Where it listens, with the ports that the kernel chose: what a path's `local` may be.
   [[nodiscard]] virtual std::vector<Endpoint> local_endpoints() const = 0;

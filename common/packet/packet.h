@@ -29,6 +29,13 @@ enum class OuterSize : std::uint8_t {
   cut     // it is, and what is inside must not be cut: the outer packet is
 };
 
+/// How a datagram came, for a transport that wants to know what became of it.
+struct Arrival {
+  std::uint8_t interface = 0;  // in the transport's own numbering; 0: nothing is wanted
+  std::uint8_t joined = 0;     // not 0: the kernel had joined it with others, and those next to it share the number
+  friend bool operator==(const Arrival&, const Arrival&) = default;
+};
+
 /// Memory of a pool that one or more packets share; counted without atomics, so it stays on the pool's thread.
 struct Slab {
   PacketPool* pool;
@@ -45,6 +52,7 @@ class Packet {
   Packet(Packet&& other) noexcept
       : kind{other.kind},
         outer{other.outer},
+        arrival{other.arrival},
         path{other.path},
         slab_{std::exchange(other.slab_, nullptr)},
         low_{other.low_},
@@ -56,6 +64,7 @@ class Packet {
     reset();
     kind = other.kind;
     outer = other.outer;
+    arrival = other.arrival;
     path = other.path;
     slab_ = std::exchange(other.slab_, nullptr);
     low_ = other.low_;
@@ -127,6 +136,7 @@ class Packet {
 
   PacketKind kind = PacketKind::inner;
   OuterSize outer = OuterSize::fits;
+  Arrival arrival;
   AddressPair path;  // outer addresses: where it came from, or goes; empty for inner packets
 
  private:

@@ -36,6 +36,7 @@ class Driver final : public Transport {
 
   [[nodiscard]] const TransportTraits& traits() const noexcept override { return traits_; }
   [[nodiscard]] const TransportCounters& counters() const noexcept override { return counters_; }
+  [[nodiscard]] std::vector<OffloadStatus> offloads() const override;
   [[nodiscard]] Result<std::size_t> send(std::span<packet::Packet> batch, Instant now) override;
   [[nodiscard]] Result<std::size_t> receive(std::span<packet::Packet> out, Instant now) override;
   [[nodiscard]] std::optional<PathReport> poll_report() override { return reports_.next(); }

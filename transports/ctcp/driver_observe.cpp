@@ -94,4 +94,12 @@ std::optional<packet::LimitedPacket> Driver::send_limited(packet::Packet packet,
   return sender->send(raw) ? std::optional{sent} : std::nullopt;
 }
 
+/// Whether an interface joins segments is its own setting, which no socket changes; a run that an interface refuses
+/// leaves segment by segment.
+std::vector<OffloadStatus> Driver::offloads() const {
+  const auto* state = config_.offload ? "in use" : "off";
+  const auto* reason = config_.offload ? "" : "not wanted";
+  return {{"segmentation", "*", state, reason, {}, {}}, {"receive", "*", "in use", "", {}, {}}};
+}
+
 }  // namespace switchback::transports::ctcp

@@ -2,11 +2,13 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <csignal>
 #include <iterator>
 #include <string>
 #include <thread>
 
+#include "transports/dataplane/offload_views.h"
 #include "transports/dataplane/path_book.h"
 #include "transports/dataplane/worker.h"
 
@@ -131,6 +133,35 @@ bool DataPlane::make_hole(const AddressPair& path) {
   if (!worker.has(path.transport)) return made;
   impl_->call(worker, [&](Worker& w) { made = w.transport(path.transport).make_hole(path, monotonic_now()); });
   return made;
+}
+
+std::vector<OffloadView> DataPlane::offloads() const {
+  struct Found {
+    TransportId transport;
+    OffloadStatus status;
+  };
+  std::vector<Found> all;
+  for (const auto& worker : impl_->workers) {
+    for (std::size_t i = 0; i < kTransportIds; ++i) {
+      const auto id = static_cast<TransportId>(i);
+      if (!worker->has(id)) continue;
+      std::vector<OffloadStatus> some;
+      impl_->call(*worker, [&](Worker& w) { some = w.transport(id).offloads(); });
+      for (auto& status : some) {
+        const auto same = std::find_if(all.begin(), all.end(), [&](const Found& one) {
+          return one.transport == id && one.status.offload == status.offload && one.status.where == status.where;
+        });
+        if (same == all.end()) {
+          all.push_back({id, std::move(status)});
+        } else if (status.since.value_or(Instant{}) > same->status.since.value_or(Instant{})) {
+          same->status = std::move(status);
+        }
+      }
+    }
+  }
+  std::vector<OffloadView> views;
+  for (const auto& [id, status] : all) views.push_back(view_of(id, status, monotonic_now(), wall_now()));
+  return views;
 }
 
 Result<void, UserError> DataPlane::rebind(TransportId id, std::vector<Endpoint> local) {

@@ -162,6 +162,11 @@ struct LimitedSent {
 struct PathHint {
   PathReport report;
 };
+/// An offload is not used any more, or again.
+struct OffloadChanged {
+  TransportId transport = 0;
+  OffloadStatus offload;
+};
 /// The TUN or a transport failed for good. Other transports go on; the paths of the failed one are told by PathClosed.
 struct DataPlaneFailed {
   std::string what;
@@ -170,7 +175,7 @@ struct DataPlaneFailed {
 };
 using DataPlaneEvent =
     std::variant<IkeReceived, LifetimeReached, PeerMoved, ControlReceived, FirstInbound, UnknownSpi, LimitedSent,
-                 PathHint, PathOpened, PathFailed, PathClosed, PathSignal, DataPlaneFailed>;
+                 PathHint, PathOpened, PathFailed, PathClosed, PathSignal, OffloadChanged, DataPlaneFailed>;
 
 /// Counts over all SAs and workers.
 struct DataPlaneCounters {
@@ -281,6 +286,10 @@ class DataPlane {
   [[nodiscard]] int events_fd() const noexcept;
   /// Appends all events so far.
   void drain_events(std::vector<DataPlaneEvent>& out);
+
+  /// Every offload of the transports; where workers differ, the one whose state changed last. Waits for the packet
+  /// threads: milliseconds.
+  [[nodiscard]] std::vector<OffloadView> offloads() const;
 
   [[nodiscard]] DataPlaneCounters counters() const;
   /// The same of each worker; what only one of them runs stands there alone.

@@ -24,8 +24,9 @@ void Worker::receive(TransportId id, Instant now) {
     take_in(batch, false, now);
     if (to_wake_ != 0) ring_doorbells();
     link.ready = *got == in_.size();
-    if (!link.ready) return;
+    if (!link.ready) break;
   }
+  settle_judging();
 }
 
 namespace {
@@ -98,7 +99,51 @@ void Worker::take_ike(const Packet& packet) {
 void Worker::refuse_unknown(Spi spi, std::span<Packet> run, Instant now) {
   counts_.unknown_spi += run.size();
   if (unknown_spi_.at(run[0].path.transport).allow(now)) tell(UnknownSpi{run[0].path, spi, run[0].size()});
-  for (auto& packet : run) packet.reset();
+  for (auto& packet : run) {
+    // The rest of a joined message that was cut at the wrong places looks like this.
+    judge_failed(packet, std::nullopt, packet.path == last_proven_);
+    packet.reset();
+  }
+}
+
+// ---------------------------------------------------------------- evidence about receive offloads
+
+/// False: nobody wants to know about the packet.
+bool Worker::continues_judging(const Packet& packet) {
+  if (packet.arrival.interface == 0) return false;
+  if (judging_.arrival != packet.arrival || judging_.transport != packet.path.transport) {
+    settle_judging();
+    judging_.arrival = packet.arrival;
+    judging_.transport = packet.path.transport;
+  }
+  return true;
+}
+
+void Worker::judge_authentic(const Packet& packet, std::uint8_t flow) {
+  if (!continues_judging(packet)) return;
+  judging_.flow = flow;
+  judging_.from_peer = true;
+  ++judging_.authentic;
+}
+
+/// Anybody can send what fails, but not from the peer's address and port, and the kernel joins only what has the same.
+/// @param from_peer  it came by a path that the session uses
+void Worker::judge_failed(const Packet& packet, std::optional<std::uint8_t> flow, bool from_peer) {
+  if (!continues_judging(packet)) return;
+  if (packet.arrival.joined == 0 && !from_peer) return;
+  if (flow) judging_.flow = *flow;
+  judging_.from_peer = judging_.from_peer || from_peer;
+  ++judging_.failed;
+}
+
+void Worker::settle_judging() {
+  auto& link = links_[judging_.transport];
+  if (judging_.from_peer && link.here()) {
+    link.transport->handle_evidence(
+        {judging_.arrival.interface, judging_.arrival.joined != 0, judging_.flow, judging_.authentic, judging_.failed},
+        now_);
+  }
+  judging_ = {};
 }
 
 namespace {
@@ -131,9 +176,17 @@ void Worker::open_run(Child& child, std::span<Packet> run, Instant now) {
   Arrivals arrivals;
   std::size_t opened = 0, dummies = 0;
   const AddressPair* stranger = nullptr;
+  const AddressPair* proven = nullptr;
+  const auto flow = static_cast<std::uint8_t>(session.tag.value);
+  const auto note_failed = [&](const Packet& packet) {
+    const auto* slot = session.slot_seen(packet.path);
+    judge_failed(packet, flow, slot != nullptr && slot == session.at(session.in_use));
+  };
   const auto arrive = [&](const Packet& packet, std::size_t inner) {
     if (!std::exchange(child.received, true)) tell(FirstInbound{child.session, child.spi()});
     arrivals.add(session.slot_seen(packet.path), inner, now);
+    judge_authentic(packet, flow);
+    proven = &packet.path;
   };
   for (std::size_t i = 0; i < run.size(); ++i) {
     auto& packet = run[i];
@@ -155,20 +208,27 @@ void Worker::open_run(Child& child, std::span<Packet> run, Instant now) {
           stranger = &packet.path;
         }
         break;
-      case esp::Verdict::malformed: ++counts_.esp_malformed; break;
+      case esp::Verdict::malformed:
+        ++counts_.esp_malformed;
+        note_failed(packet);
+        break;
       case esp::Verdict::replayed:
         ++counts_.esp_replayed;
         if (session.twin != CarriedSession::kNone) {
           if (auto* slot = session.slot_seen(packet.path)) count_up(slot->activity->received_packets, 1);
         }
         break;
-      case esp::Verdict::forged: ++counts_.esp_forged; break;
+      case esp::Verdict::forged:
+        ++counts_.esp_forged;
+        note_failed(packet);
+        break;
       case esp::Verdict::wrong_selector: ++counts_.esp_refused; break;
       case esp::Verdict::expired: ++counts_.esp_refused; break;
     }
     packet.reset();  // its path stays
   }
   arrivals.settle(now);
+  if (proven != nullptr) last_proven_ = *proven;
   counts_.inner_received += opened;
   counts_.esp_dummy += dummies;
   if (opened + dummies != 0) {

@@ -177,6 +177,7 @@ void Worker::poll_reports(TransportId id, Instant now) {
       case PathReport::Kind::signal: tell_signal(*report, now); break;
     }
   }
+  while (auto change = link.transport->poll_offload_change()) tell(OffloadChanged{id, *std::move(change)});
 }
 
 /// Equal ones of a turn become one, and a flood of them is cut: nobody signed them, and probes settle what they mean.

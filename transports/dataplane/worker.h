@@ -296,6 +296,10 @@ class Worker {
   void take_ike(const packet::Packet& packet);
   void refuse_unknown(Spi spi, std::span<packet::Packet> run, Instant now);
   void open_run(Child& child, std::span<packet::Packet> run, Instant now);
+  [[nodiscard]] bool continues_judging(const packet::Packet& packet);
+  void judge_authentic(const packet::Packet& packet, std::uint8_t flow);
+  void judge_failed(const packet::Packet& packet, std::optional<std::uint8_t> flow, bool from_peer);
+  void settle_judging();
   void take_control(const Child& child, const packet::Packet& packet, const PathSlot* slot, Instant now);
   void tell_moved(Child& child, const AddressPair& path, Instant now);
   void write_inner(std::span<packet::Packet> batch);
@@ -362,6 +366,16 @@ class Worker {
   std::array<packet::Packet, kInboundBatch> in_;
   std::array<esp::Verdict, kInboundBatch> verdicts_{};
   packet::Coalescer coalescer_;
+  /// What became of a joined message so far, or of single packets in a row, for its transport to hear.
+  struct Judging {
+    packet::Arrival arrival;
+    TransportId transport = 0;
+    std::uint8_t flow = 0;
+    bool from_peer = false;  // the peer of a session sent it, or at least a part
+    std::uint32_t authentic = 0, failed = 0;
+  };
+  Judging judging_;
+  AddressPair last_proven_;  // the last authentic packet came by it
 
   // Outbound. `out_` is cut and sealed for runs of one Child SA, copied for a twin, then sent for groups of one
   // transport; what a full socket leaves stays there, and the TUN is not read meanwhile. A twin waits for nothing.

@@ -10,10 +10,12 @@
 #include <utility>
 
 #include "common/io/hop_limited.h"
+#include "common/io/offload_test.h"
 #include "common/io/sockets.h"
 #include "common/io/steering.h"
 #include "common/packet/checksum.h"
 #include "common/packet/pool.h"
+#include "transports/datagram/interface_guards.h"
 #include "transports/datagram/receive_batch.h"
 #include "transports/datagram/report_queue.h"
 #include "transports/datagram/send_one.h"
@@ -43,6 +45,10 @@ constexpr std::size_t kMaxFetches = 16;
 struct Socket {
   io::UdpSocket io;
   bool segmentation = false;
+  bool joining = false;                        // UDP_GRO is on
+  datagram::InterfaceGuards::Set came_by = 0;  // interfaces
+  std::string_view no_segmentation{};          // why, for people
+  std::optional<Instant> no_segmentation_since{};
   bool readable = true;
   bool wants_write = false;
 };
@@ -66,6 +72,7 @@ struct Received {
   Packet buffer;
   std::size_t offset = 0;
   std::size_t segment = 0;  // datagram size; the last may be shorter
+  packet::Arrival arrival;
   Framing framing = Framing::bare;
 };
 
@@ -85,7 +92,9 @@ class Driver final : public Transport {
     const auto sharing = joins                 ? io::PortSharing::join
                          : config_.workers > 1 ? io::PortSharing::found
                                                : io::PortSharing::none;
-    const io::UdpOptions options{config_.mark, sharing, config_.offload, config_.socket_buffer};
+    static const io::OffloadTest kUntested;
+    const auto& test = config_.offload ? io::tested_udp_offloads() : kUntested;
+    const io::UdpOptions options{config_.mark, sharing, config_.offload && test.receive.empty(), config_.socket_buffer};
     for (const auto& endpoint : local) {
       auto socket = io::open_udp(endpoint, options);
       if (!socket) return fail(explain_open(endpoint, socket.error()));
@@ -93,13 +102,28 @@ class Driver final : public Transport {
       const bool has_esp =
           framing_of({socket->local, socket->local}, config_.headend, config_.ike_port) != Framing::bare;
       if (joins) (void)io::steer_reuseport_group(socket->fd.get(), config_.workers, has_esp);
-      const bool segmentation = socket->segmentation && config_.offload;
-      opened.push_back({*std::move(socket), segmentation, true, false});
+      Socket made;
+      made.no_segmentation = !config_.offload             ? "not wanted"
+                             : !socket->segmentation      ? "this kernel does not have it"
+                             : !test.segmentation.empty() ? std::string_view{test.segmentation}
+                                                          : std::string_view{};
+      made.segmentation = made.no_segmentation.empty();
+      made.joining = socket->receive_offload;
+      made.io = *std::move(socket);
+      opened.push_back(std::move(made));
     }
+    no_joining_ = !config_.offload                             ? "not wanted"
+                  : !test.receive.empty()                      ? std::string_view{test.receive}
+                  : !opened.empty() && !opened.front().joining ? "this kernel does not have it"
+                                                               : std::string_view{};
     // The old sockets leave the epoll set when they are closed.
     sockets_ = std::move(opened);
     next_ = 0;
     for (std::size_t i = 0; i < sockets_.size(); ++i) watch(i, EPOLL_CTL_ADD);
+    if (!std::exchange(tested_told_, true) && config_.worker == 0) {
+      if (!test.segmentation.empty()) changes_.push_back({"segmentation", "*", "off", test.segmentation, {}, {}});
+      if (!test.receive.empty()) changes_.push_back({"receive", "*", "off", test.receive, {}, {}});
+    }
     return {};
   }
 
@@ -113,8 +137,15 @@ class Driver final : public Transport {
   void close_path(const AddressPair& /*path*/, Instant /*now*/) override {}
   void set_inbound_spis(const AddressPair& /*path*/, std::span<const Spi> /*spis*/) override {}
   // NAT keepalives belong to the sessions, and UDP itself has no timers.
-  [[nodiscard]] std::optional<Instant> next_deadline() const override { return std::nullopt; }
-  void handle_deadline(Instant /*now*/) override {}
+  [[nodiscard]] std::optional<Instant> next_deadline() const override { return guards_.next_deadline(); }
+  void handle_deadline(Instant now) override {
+    if (guards_.handle_deadline(now)) set_joining();
+  }
+  void handle_evidence(const ArrivalEvidence& evidence, Instant now) override {
+    if (guards_.handle_evidence(evidence, now)) set_joining();
+  }
+  [[nodiscard]] std::optional<OffloadStatus> poll_offload_change() override;
+  [[nodiscard]] std::vector<OffloadStatus> offloads() const override;
   [[nodiscard]] int wait_fd() const noexcept override { return epoll_.get(); }
   [[nodiscard]] LimitedKind limited_kind(const AddressPair& path) const override {
     return framing_of(path, config_.headend, config_.ike_port) == Framing::marked ? LimitedKind::esp
@@ -145,7 +176,8 @@ class Driver final : public Transport {
   [[nodiscard]] bool frame(Packet& packet) const noexcept;
   void lay_out(std::size_t message, std::span<Packet> batch, const Run& run, const Socket& socket) noexcept;
   [[nodiscard]] Outcome overcome(Socket& socket, std::size_t message, std::span<Packet> batch, const Run& run,
-                                 std::size_t& taken);
+                                 std::size_t& taken, Instant now);
+  void give_up_segmentation(Socket& socket, std::string_view why, Instant now);
   [[nodiscard]] Outcome send_alone(Socket& socket, std::span<Packet> batch);
   void block(Socket& socket) noexcept;
 
@@ -153,6 +185,8 @@ class Driver final : public Transport {
   void poll_sockets();
   [[nodiscard]] Result<void> fetch(Socket& socket);
   [[nodiscard]] std::size_t deliver(std::span<Packet> out);
+  void set_joining();
+  void set_joining(Socket& socket);
 
   TransportConfig config_;
   UniqueFd epoll_;
@@ -163,6 +197,11 @@ class Driver final : public Transport {
   datagram::ReportQueue reports_{counters_};
   std::optional<io::HopLimitedSender> limited_v4_;  // once somebody has asked for it
   std::uint16_t limited_id_ = 0;
+  datagram::InterfaceGuards guards_;
+  std::string_view no_joining_{};  // why no socket has UDP_GRO; empty if they may
+  std::uint8_t last_joined_ = 0;
+  std::vector<OffloadStatus> changes_;  // beside those of the guards
+  bool tested_told_ = false;
 
   std::array<mmsghdr, kSendMessages> send_messages_{};
   std::array<Run, kSendMessages> send_runs_{};
@@ -259,7 +298,7 @@ Outcome Driver::send_alone(Socket& socket, std::span<Packet> batch) {
 /// A message that sendmmsg refused, again by itself: as a run if the error was someone else's, datagram by datagram if
 /// it was about segmentation. `taken` counts what left or was dropped.
 Outcome Driver::overcome(Socket& socket, std::size_t message, std::span<Packet> batch, const Run& run,
-                         std::size_t& taken) {
+                         std::size_t& taken, Instant now) {
   auto& header = send_messages_[message].msg_hdr;
   const auto& path = batch[run.first].path;
   if (run.count > 1) {
@@ -274,7 +313,11 @@ Outcome Driver::overcome(Socket& socket, std::size_t message, std::span<Packet> 
     }
     // EIO: the device does no checksums, for good. EINVAL, EMSGSIZE: segments beyond the path's MTU, or a kernel that
     // does not like the run; if single datagrams pass as they are, it is the latter.
-    if (errno == EIO || errno == EOPNOTSUPP) socket.segmentation = false;
+    if (errno == EIO || errno == EOPNOTSUPP) {
+      const auto error = errno;
+      give_up_segmentation(socket, "the kernel refused it: the interface computes no checksums", now);
+      errno = error;
+    }
   }
   const auto reason = run.count > 1 ? errno : 0;
   const auto dropped_before = counters_.send_dropped;
@@ -295,12 +338,21 @@ Outcome Driver::overcome(Socket& socket, std::size_t message, std::span<Packet> 
   taken = run.count;
   if (reason == EINVAL && dropped_before == counters_.send_dropped) {
     datagram::drain_errors(socket.io.fd.get(), socket.io.local, reports_);
-    if (reports_before == counters_.path_reports) socket.segmentation = false;
+    if (reports_before == counters_.path_reports) {
+      give_up_segmentation(socket, "the kernel refused a run whose datagrams it took one by one", now);
+    }
   }
   return Outcome::sent;
 }
 
-Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
+void Driver::give_up_segmentation(Socket& socket, std::string_view why, Instant now) {
+  if (!std::exchange(socket.segmentation, false)) return;
+  socket.no_segmentation = why;
+  socket.no_segmentation_since = now;
+  changes_.push_back({"segmentation", socket.io.local.to_string(), "off", std::string{why}, now, {}});
+}
+
+Result<std::size_t> Driver::send(std::span<Packet> batch, Instant now) {
   std::size_t done = 0;
   const auto take = [&](std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) {
@@ -373,7 +425,7 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant /*now*/) {
         break;
       }
       std::size_t taken = 0;
-      blocked = overcome(*socket, sent, rest, send_runs_[sent], taken) == Outcome::blocked;
+      blocked = overcome(*socket, sent, rest, send_runs_[sent], taken, now) == Outcome::blocked;
       take(taken);
       if (!blocked) ++sent;
     }
@@ -471,6 +523,7 @@ Result<void> Driver::fetch(Socket& socket) {
     return {};
   }
   socket.readable = !drained;
+  const auto came_by = socket.came_by;
   for (auto& message : *got) {
     ++counters_.receive_calls;
     if (!message.buffer) {
@@ -485,8 +538,55 @@ Result<void> Driver::fetch(Socket& socket) {
     entry.framing = framing_of(path, config_.headend, config_.ike_port);
     entry.offset = 0;
     entry.segment = message.control.segment_bytes == 0 ? entry.buffer.size() : message.control.segment_bytes;
+    entry.arrival = {};
+    if (no_joining_.empty()) {
+      entry.arrival.interface = guards_.number_of(message.control.interface);
+      socket.came_by |= datagram::InterfaceGuards::set_of(entry.arrival.interface);
+      if (entry.segment < entry.buffer.size()) {
+        if (++last_joined_ == 0) last_joined_ = 1;
+        entry.arrival.joined = last_joined_;
+      }
+    }
   }
+  if (drained || socket.came_by != came_by) set_joining(socket);
   return {};
+}
+
+void Driver::set_joining() {
+  for (auto& socket : sockets_) set_joining(socket);
+}
+
+/// UDP_GRO as the guards of the interfaces want it that the socket's packets come by. Not while there is something to
+/// read: what is joined already would come without the size of its datagrams.
+void Driver::set_joining(Socket& socket) {
+  const bool wanted = no_joining_.empty() && (socket.came_by & guards_.off()) == 0;
+  if (wanted == socket.joining || socket.readable) return;
+  if (io::set_receive_offload(socket.io.fd.get(), wanted)) socket.joining = wanted;
+}
+
+std::optional<OffloadStatus> Driver::poll_offload_change() {
+  if (changes_.empty()) return guards_.poll_change();
+  auto first = std::move(changes_.front());
+  changes_.erase(changes_.begin());
+  return first;
+}
+
+std::vector<OffloadStatus> Driver::offloads() const {
+  std::vector<OffloadStatus> all;
+  for (const auto& socket : sockets_) {
+    all.push_back({"segmentation",
+                   socket.io.local.to_string(),
+                   socket.segmentation ? "in use" : "off",
+                   std::string{socket.no_segmentation},
+                   socket.no_segmentation_since,
+                   {}});
+  }
+  const auto sending = all.size();
+  if (no_joining_.empty()) guards_.append_status(all);
+  if (all.size() == sending) {
+    all.push_back({"receive", "*", no_joining_.empty() ? "in use" : "off", std::string{no_joining_}, {}, {}});
+  }
+  return all;
 }
 
 std::size_t Driver::deliver(std::span<Packet> out) {
@@ -502,6 +602,7 @@ std::size_t Driver::deliver(std::span<Packet> out) {
       counters_.received_octets += size;
       auto& packet = out[produced++];
       packet = entry.buffer.slice(entry.offset + verdict.skip, size - verdict.skip);
+      packet.arrival = entry.arrival;
       packet.kind = verdict.content == Content::esp   ? PacketKind::esp
                     : verdict.content == Content::ike ? PacketKind::ike
                                                       : PacketKind::keepalive;

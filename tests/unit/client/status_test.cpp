@@ -34,6 +34,9 @@ StatusView running() {
   event.from = "udp v4";
   event.text = "moved from udp v4 to ctcp v4: report_missing";
   status.events.push_back(event);
+  status.offloads = {{"udp", "segmentation", "0.0.0.0:40000", "in use", "", {}, {}},
+                     {"udp", "receive", "eth0", "quarantined", "50 of 60 packets failed",
+                      WallTime{std::chrono::seconds{1'700'000'000}}, WallTime{std::chrono::seconds{1'700'000'600}}}};
   return status;
 }
 
@@ -78,6 +81,20 @@ TEST_CASE("people see the transport, its figures and what was left out", "[statu
   CHECK(text.find("transport   ctcp from 198.51.100.2:40000\n") != std::string::npos);
   CHECK(text.find("path        settled, rtt 12.3 ms, loss out 25.0 %, 3 moves\n") != std::string::npos);
   CHECK(text.find("left out    esp: raw sockets are not permitted\n") != std::string::npos);
+}
+
+TEST_CASE("the status tells every offload, and people those that are not in use", "[status][offload]") {
+  const auto json = Json::parse(to_json(running()))["offloads"];
+  REQUIRE(json.size() == 2);
+  CHECK(json[0]["state"] == "in use");
+  CHECK(json[0]["reason"].is_null());
+  CHECK(json[0]["until"].is_null());
+  CHECK(json[1]["where"] == "eth0");
+  CHECK(json[1]["since"] == "2023-11-14T22:13:20Z");
+  CHECK(json[1]["until"] == "2023-11-14T22:23:20Z");
+  const auto text = render_status(to_json(running()));
+  CHECK(text.find("offload     udp receive at eth0: quarantined (50 of 60 packets failed)\n") != std::string::npos);
+  CHECK(text.find("segmentation") == std::string::npos);
 }
 
 TEST_CASE("requests come back as they were sent, and anything else is unknown", "[status]") {

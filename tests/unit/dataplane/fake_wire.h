@@ -20,6 +20,7 @@ class FakePort {
     AddressPair path;
     Bytes octets;
     std::uint8_t hop_limit = 0;  // of its own
+    packet::Arrival arrival{};
   };
   using Guard = std::lock_guard<std::mutex>;
 
@@ -44,6 +45,19 @@ class FakePort {
       inbox_.push_back(std::move(frame));
     }
     wake_.post(0);
+  }
+  /// All at once.
+  void arrive_together(const std::vector<Frame>& frames) {
+    {
+      const Guard guard{mutex_};
+      inbox_.insert(inbox_.end(), frames.begin(), frames.end());
+    }
+    wake_.post(0);
+  }
+  /// Everything told of what arrived.
+  [[nodiscard]] std::vector<transports::ArrivalEvidence> evidence() const {
+    const Guard guard{mutex_};
+    return evidence_;
   }
   void report(transports::PathReport what) {
     {
@@ -75,6 +89,7 @@ class FakePort {
   std::deque<transports::PathReport> reports_;
   std::vector<Frame> sent_;
   std::vector<AddressPair> closed_;
+  std::vector<transports::ArrivalEvidence> evidence_;
   std::unordered_map<AddressPair, std::vector<Spi>> spis_;
   std::optional<Instant> deadline_;
   transports::Mailbox<int> wake_;
@@ -90,7 +105,7 @@ class FakeTransport final : public transports::Transport {
     const auto count = std::min(batch.size(), port_.room.load());
     port_.room -= count;
     for (auto& packet : batch.first(count)) {
-      FakePort::Frame frame{packet.kind, packet.outer, packet.path, to_bytes(packet.data()), 0};
+      FakePort::Frame frame{packet.kind, packet.outer, packet.path, to_bytes(packet.data()), 0, {}};
       packet.reset();
       if (port_.peer != nullptr) {
         auto there = frame;
@@ -115,6 +130,7 @@ class FakeTransport final : public transports::Transport {
       std::copy(frame.octets.begin(), frame.octets.end(), octets.begin());
       out[count].kind = frame.kind;
       out[count].path = frame.path;
+      out[count].arrival = frame.arrival;
       port_.inbox_.pop_front();
     }
     return count;
@@ -125,6 +141,10 @@ class FakeTransport final : public transports::Transport {
     auto first = std::move(port_.reports_.front());
     port_.reports_.pop_front();
     return first;
+  }
+  void handle_evidence(const transports::ArrivalEvidence& evidence, Instant) override {
+    const FakePort::Guard guard{port_.mutex_};
+    port_.evidence_.push_back(evidence);
   }
   void open_path(const transports::PathRequest& request, Instant) override {
     transports::PathReport answer;

@@ -36,6 +36,9 @@ class FakeHeadend final : public ControlBackend {
     view.workers[0].sessions = 4;
     view.workers[1].sessions = 3;
     view.workers[1].counters = {{"handed_inner", 5}};
+    view.offloads = {{"ctcp", "segmentation", "*", "in use", "", {}, {}},
+                     {"udp", "receive", "eth0", "quarantined", "50 of 60 packets failed",
+                      WallTime{std::chrono::seconds{1'700'000'000}}, WallTime{std::chrono::seconds{1'700'000'600}}}};
     return view;
   }
   std::vector<SessionView> sessions() const override {
@@ -110,6 +113,11 @@ TEST_CASE("status is answered with everything in one line", "[headend][control]"
   CHECK(answer["workers"].size() == 2);
   CHECK(answer["workers"][1]["sessions"] == 3);
   CHECK(answer["workers"][1]["counters"]["handed_inner"] == 5);
+  CHECK(answer["offloads"].size() == 2);
+  CHECK(answer["offloads"][0]["until"].is_null());
+  CHECK(answer["offloads"][1]["state"] == "quarantined");
+  CHECK(answer["offloads"][1]["until"] == "2023-11-14T22:23:20Z");
+  CHECK(render_status(line).find("udp receive at eth0: quarantined (50 of 60 packets failed)") != std::string::npos);
   CHECK(answer["transports"]["tls"]["state"] == "failed");
   CHECK(render_status(line).find("FAILED: tls: Bad file descriptor") != std::string::npos);
   CHECK(render_status(line).find("10.99.0.0/16: 1 of 65533 in use, 3 reserved") != std::string::npos);

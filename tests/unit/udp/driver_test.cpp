@@ -420,3 +420,87 @@ TEST_CASE("a packet with a hop limit of its own leaves in the flow and says what
     CHECK(link.client.transport->counters().sent_packets == 0);
   }
 }
+
+namespace {
+
+/// What came by one message each, of `count` packets sent at once.
+std::vector<packet::Arrival> arrivals_of(Link& link, std::size_t count) {
+  std::vector<Packet> batch;
+  for (std::size_t i = 0; i < count; ++i) batch.push_back(link.client.packet(PacketKind::esp, link.path, 1200, 1));
+  REQUIRE(link.client.transport->send(batch, kNow).value() == count);
+  std::vector<packet::Arrival> arrivals;
+  for (const auto& packet : link.headend.receive(count)) {
+    CHECK(packet.size() == 1200);
+    arrivals.push_back(packet.arrival);
+  }
+  REQUIRE(arrivals.size() == count);
+  return arrivals;
+}
+
+OffloadStatus receive_status(const Transport& transport) {
+  for (auto& one : transport.offloads()) {
+    if (one.offload == "receive") return one;
+  }
+  return {};
+}
+
+}  // namespace
+
+TEST_CASE("the receive offload of an interface whose joined packets fail goes off, on, and off for long",
+          "[udp][offload]") {
+  Link link;
+  auto& transport = *link.headend.transport;
+  const auto joined = arrivals_of(link, 20);
+  CHECK(joined.front().interface != 0);
+  CHECK(joined.front().joined != 0);
+  CHECK(std::all_of(joined.begin(), joined.end(), [&](const auto& one) { return one == joined.front(); }));
+  CHECK(arrivals_of(link, 20).front().joined != joined.front().joined);  // another message
+  CHECK(arrivals_of(link, 1).front().joined == 0);
+  CHECK(receive_status(transport).state == "in use");
+  CHECK(receive_status(transport).where == "lo");
+
+  const auto interface = joined.front().interface;
+  const auto later = kNow + std::chrono::seconds{1};
+  transport.handle_evidence({interface, true, 1, 10, 50}, kNow);
+  CHECK_FALSE(transport.poll_offload_change());
+  transport.handle_evidence({interface, true, 1, 1, 0}, later);
+  REQUIRE(transport.poll_offload_change());
+  CHECK(arrivals_of(link, 20).back().joined == 0);
+  CHECK(receive_status(transport).state == "off on trial");
+
+  transport.handle_evidence({interface, false, 1, 400, 0}, later);
+  CHECK(arrivals_of(link, 20).back().joined != 0);
+  CHECK(receive_status(transport).state == "in use on trial");
+
+  transport.handle_evidence({interface, true, 1, 10, 50}, later);
+  CHECK(arrivals_of(link, 20).back().joined == 0);
+  const auto status = receive_status(transport);
+  CHECK(status.state == "quarantined");
+  CHECK(status.reason != "");
+  CHECK(status.since == later);
+  REQUIRE(transport.next_deadline());
+  CHECK(status.until == *transport.next_deadline());
+  // New sockets do not forget it.
+  REQUIRE(transport.rebind(std::vector{*Endpoint::parse("127.0.0.1:0")}));
+  link.path.remote = transport.local_endpoints()[0];
+  (void)arrivals_of(link, 20);
+  CHECK(arrivals_of(link, 20).back().joined == 0);
+
+  transport.handle_deadline(*transport.next_deadline());
+  CHECK(arrivals_of(link, 20).back().joined != 0);
+  CHECK(receive_status(transport).state == "in use");
+  std::size_t changes = 0;
+  while (transport.poll_offload_change()) ++changes;
+  CHECK(changes == 3);
+}
+
+TEST_CASE("the status tells the offloads that are not wanted", "[udp][offload]") {
+  Link link{false};
+  const auto all = link.headend.transport->offloads();
+  REQUIRE(all.size() == 2);
+  for (const auto& one : all) {
+    CHECK(one.state == "off");
+    CHECK(one.reason == "not wanted");
+  }
+  CHECK(arrivals_of(link, 3).front().interface == 0);
+}
