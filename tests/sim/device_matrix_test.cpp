@@ -1,16 +1,16 @@
 // Classic and resilient cTCP through every device of switchback-middlebox, at four loss rates, in virtual time; and
 // resilient cTCP under more load, on three lengths of path, with loss on both sides of the device. The outcomes are
-// snapshots in tests/sim/snapshots. SB_UPDATE_SNAPSHOTS=1 writes them anew. Two tests are run by hand, for figures:
+// snapshots in tests/sim/snapshots (snapshot.h). Two tests are run by hand, for figures:
 // "[.hour]" (an hour in each cell) and "[.deaths]" (how long classic cTCP lives, ten seeds).
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <sstream>
 
 #include "tests/sim/classic_sim.h"
 #include "tests/sim/middlebox_device.h"
+#include "tests/sim/snapshot.h"
 #include "tools/middlebox/rules.h"
 
 using namespace switchback;
@@ -55,10 +55,13 @@ Cell resilient(const middlebox::DeviceProfile& profile, double loss, std::uint64
     sent += one->engine->sender()->counters().sent;
     resent += one->engine->sender()->counters().resent;
   }
+  const auto added = [&](double quantile) {
+    return CtcpSim::milliseconds_at(sim.headend, quantile) -
+           std::chrono::duration<double, std::milli>(load.delay).count();
+  };
   char text[160];
   std::snprintf(text, sizeof text, "%s %3.0f/%3.0f p50 %3.0f p99 %4.0f re-sent %4.1f%%", cell.alive ? "lives" : "DEAD ",
-                sim.share_at_headend() * 100, sim.share_at_client() * 100, CtcpSim::milliseconds_at(sim.headend, 0.5),
-                CtcpSim::milliseconds_at(sim.headend, 0.99),
+                sim.share_at_headend() * 100, sim.share_at_client() * 100, added(0.5), added(0.99),
                 sent == 0 ? 0.0 : 100.0 * static_cast<double>(resent) / static_cast<double>(sent));
   cell.text = text;
   return cell;
@@ -82,23 +85,12 @@ Cell classic(const middlebox::DeviceProfile& profile, double loss, std::uint64_t
   return cell;
 }
 
-void compare_with_snapshot(const std::string& name, const std::string& table) {
-  const auto file = std::string{SB_SOURCE_DIR} + "/tests/sim/snapshots/" + name;
-  if (std::getenv("SB_UPDATE_SNAPSHOTS") != nullptr) {
-    std::ofstream{file} << table;
-    return;
-  }
-  std::ifstream stream{file};
-  std::ostringstream before;
-  before << stream.rdbuf();
-  CHECK(table == before.str());
-}
-
 }  // namespace
 
 TEST_CASE("every device lets resilient cTCP live, and the outcome is as it was", "[ctcp][sim][matrix]") {
   std::ostringstream table;
-  table << "# device, loss: resilient (share at headend/client, added latency in ms over a path of 20 ms), classic\n";
+  table << "# device, loss: resilient (share at headend/client in %, what latency comes on top of the path's 20 ms, in "
+           "ms), classic\n";
   for (const auto& profile : middlebox::device_profiles()) {
     for (const double loss : kLosses) {
       const auto now = resilient(profile, loss, 1);
@@ -118,7 +110,9 @@ TEST_CASE("every device lets resilient cTCP live, and the outcome is as it was",
 // or discards with the segments also the ACKs on them.
 TEST_CASE("holes in both directions at once stop no flow, and the outcome is as it was", "[ctcp][sim][matrix]") {
   std::ostringstream table;
-  table << "# device, one way, at 3 % into the device from either end, 555 frames of 600 octets per second each way\n";
+  table << "# device, one way, at 3 % into the device from either end, 555 frames of 600 octets per second each way: "
+           "share "
+           "at headend/client in %, what latency comes on top, in ms\n";
   for (const auto& profile : middlebox::device_profiles()) {
     for (const auto delay : {milliseconds{1}, milliseconds{5}, milliseconds{20}}) {
       const auto cell =

@@ -191,6 +191,92 @@ TEST_CASE("five per cent of loss and 200 ms of jitter cause no move", "[path][si
       static_cast<unsigned long long>(suspicions));
 }
 
+namespace {
+
+/// What a healthy path may be like.
+struct Weather {
+  const char* name;
+  double loss = 0, burst = 1;
+  Duration delay = 20ms, jitter{};
+  bool swells = false;  // a queue that fills for ten seconds and empties for ten, to half a second and back
+  bool traffic = true;
+};
+constexpr std::array kWeathers{Weather{"clean"},
+                               Weather{.name = "1 %", .loss = 0.01},
+                               Weather{.name = "3 %", .loss = 0.03},
+                               Weather{.name = "5 %", .loss = 0.05},
+                               Weather{.name = "5 %, 200 ms jitter", .loss = 0.05, .jitter = 200ms},
+                               Weather{.name = "1 % in bursts of 2", .loss = 0.01, .burst = 2},
+                               Weather{.name = "3 % in bursts of 2", .loss = 0.03, .burst = 2},
+                               Weather{.name = "swelling queue", .loss = 0.01, .swells = true},
+                               Weather{.name = "satellite, 1 %", .loss = 0.01, .delay = 300ms},
+                               Weather{.name = "idle user, 5 %", .loss = 0.05, .jitter = 200ms, .traffic = false}};
+
+struct Alarms {
+  std::uint64_t suspicions = 0, moves = 0;
+};
+
+/// A path of `transport` in use that works, in that weather; the others are as good.
+Alarms alarms(TransportKind transport, const Weather& weather, std::uint64_t seed, Duration time) {
+  auto config = PathWorld::default_config();
+  std::stable_partition(config.candidates.begin(), config.candidates.end(),
+                        [&](const Candidate& candidate) { return candidate.transport == transport; });
+  PathWorld world{seed, config};
+  for (const auto each : kAll) world.link(each).delay = weather.delay;
+  world.start();
+  world.run_for(5s);
+  for (const auto each : kAll) {
+    auto& link = world.link(each);
+    link.loss = weather.loss;
+    link.burst = weather.burst;
+    link.jitter = weather.jitter;
+  }
+  REQUIRE(world.active_transport() == transport);
+  const auto moves = world.selector.moves();
+  world.suspicions = 0;
+  world.traffic = weather.traffic;
+  const auto end = world.clock.now() + time;
+  for (int second = 0; world.clock.now() < end; ++second) {
+    const auto depth = second % 20 < 10 ? second % 10 : 10 - second % 10;
+    if (weather.swells) world.link(transport).delay = weather.delay + depth * 50ms;
+    world.run_for(1s);
+  }
+  REQUIRE(world.broken == "");
+  return {world.suspicions, world.selector.moves() - moves};
+}
+
+}  // namespace
+
+TEST_CASE("no weather makes a path that works be left", "[path][sim]") {
+  for (const auto transport : kAll) {
+    for (const auto& weather : kWeathers) {
+      INFO(to_string(transport) << ", " << weather.name);
+      CHECK(alarms(transport, weather, 1, 5min).moves == 0);
+    }
+  }
+}
+
+TEST_CASE("false alarms per hour", "[.alarms]") {  // SB_HOURS: of each cell
+  const char* given = std::getenv("SB_HOURS");
+  const unsigned hours = given != nullptr ? static_cast<unsigned>(std::strtoul(given, nullptr, 10)) : 10U;
+  for (const auto& weather : kWeathers) {
+    std::printf("%-20s", weather.name);
+    for (const auto transport : kAll) {
+      Alarms all;
+      for (unsigned seed = 1; seed <= hours; ++seed) {
+        const auto one = alarms(transport, weather, seed, 1h);
+        all.suspicions += one.suspicions;
+        all.moves += one.moves;
+      }
+      std::printf("  %s %.1f suspected, %.2f moved", std::string{to_string(transport)}.c_str(),
+                  static_cast<double>(all.suspicions) / hours, static_cast<double>(all.moves) / hours);
+      CHECK(all.moves == 0);
+    }
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+}
+
 TEST_CASE("a silent cut loses less than 0.8 s of data", "[path][sim]") {
   for (const auto longest : {20U, 60U}) {
     Duration worst{};

@@ -138,9 +138,17 @@ std::optional<TransportKind> PathWorld::active_transport() const {
   return flows_.at(*active).candidate.transport;
 }
 
+/// Two states, of which one loses everything (Gilbert 1960).
+bool PathWorld::loses(Link& one, bool out) {
+  if (one.burst <= 1) return random.chance(one.loss);
+  auto& losing = one.losing[out ? 0 : 1];
+  losing = random.chance(losing ? 1 - 1 / one.burst : one.loss / (one.burst * (1 - one.loss)));
+  return losing;
+}
+
 void PathWorld::send(bool out, PathId id, Kind kind, std::uint64_t number, Bytes body) {
   auto& flow = flows_[id];
-  const auto& one = links_[index_of(flow.candidate)];
+  auto& one = links_[index_of(flow.candidate)];
   auto& side = out ? flow.client : flow.headend;
   if (kind == Kind::data || kind == Kind::control) ++side.totals.sent_packets;
   if (kind == Kind::data) ++side.data_sent;
@@ -152,7 +160,7 @@ void PathWorld::send(bool out, PathId id, Kind kind, std::uint64_t number, Bytes
   if (out) flow.unmapped = flow.unmapped && !one.up_out;
   if (!out && flow.unmapped) return;
   if (!one.routed || (out ? !one.up_out : !one.up_in)) return;
-  if (random.chance(one.loss)) return;
+  if (loses(one, out)) return;
   const auto jitter =
       one.jitter == Duration::zero()
           ? Duration::zero()

@@ -20,10 +20,12 @@ struct Link {
   bool up_out = true, up_in = true;  // client to headend, headend to client
   bool refuses = false;              // a cut that says so: RST or ICMP
   double loss = 0;                   // each direction
+  double burst = 1;                  // packets lost in a row, on average; `loss` stays the share of all
   Duration delay = std::chrono::milliseconds{10};
   Duration jitter{};
   bool routed = true, offered = true;  // this host has a way there at all; the headend serves it
   Instant working_since{};
+  std::array<bool, 2> losing{};  // within a burst, by direction
   [[nodiscard]] bool works() const noexcept { return up_out && up_in && routed && offered && loss <= 0.1; }
 };
 
@@ -123,6 +125,7 @@ class PathWorld {
   void tick();
   void drain();
   void settle();
+  [[nodiscard]] bool loses(Link& one, bool out);
   void send(bool out, path::PathId id, Kind kind, std::uint64_t number = 0, Bytes body = {});
   void send_control(bool out, path::PathId id, const path::ControlMessage& message);
   void deliver(const Message& message);
