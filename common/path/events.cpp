@@ -67,6 +67,7 @@ std::string describe(const Event& event) {
   const auto& f = event.figures;
   if (f.threshold != 0) add("count " + std::to_string(f.count) + " (threshold " + std::to_string(f.threshold) + ")");
   if (f.limit != Duration::zero()) add("quiet " + milliseconds(f.quiet) + " (limit " + milliseconds(f.limit) + ")");
+  if (f.stalled != Duration::zero()) add("stalled for " + milliseconds(f.stalled));
   if (f.probes != 0) add(std::to_string(f.answers) + " of " + std::to_string(f.probes) + " probes answered");
   if (f.srtt) add("srtt " + milliseconds(*f.srtt));
   if (f.loss) add("loss " + std::to_string(std::lround(*f.loss * 100)) + " %");

@@ -57,8 +57,11 @@ struct Figures {
   std::uint32_t threshold = 0;  // … and what it was compared with
   Duration quiet{};             // since something authentic last said that data arrives
   Duration limit{};             // what `quiet` was compared with
-  std::uint32_t probes = 0;     // sent since the suspicion, or since the path opened …
-  std::uint32_t answers = 0;    // … and answered
+  /// Of `moved`: since the oldest data that the path left never confirmed, or since it was suspected if that was
+  /// before.
+  Duration stalled{};
+  std::uint32_t probes = 0;   // sent since the suspicion, or since the path opened …
+  std::uint32_t answers = 0;  // … and answered
   std::optional<Duration> srtt;
   std::optional<double> loss;  // towards the peer, 0 to 1
   friend bool operator==(const Figures&, const Figures&) = default;

@@ -31,10 +31,11 @@ class RttEstimator {
   [[nodiscard]] Duration variation() const noexcept { return variation_; }
   /// The least sample; zero if there was none.
   [[nodiscard]] Duration minimum() const noexcept { return minimum_; }
-  /// How long an answer may reasonably take: srtt + 4 rttvar, and 1 s without a sample (RFC 6298 §2.1). No floor: the
-  /// users of this have their own.
+  /// How long an answer may reasonably take: srtt + 4 rttvar, and 1 s without a sample (RFC 6298 §2.1). On a path whose
+  /// round trips hardly vary a quarter of them is added, or every answer would be on the brink of being late. No floor:
+  /// the users of this have their own.
   [[nodiscard]] Duration patience() const noexcept {
-    return srtt_ ? *srtt_ + 4 * variation_ : Duration{std::chrono::seconds{1}};
+    return srtt_ ? *srtt_ + std::max(4 * variation_, *srtt_ / 4) : Duration{std::chrono::seconds{1}};
   }
 
  private:

@@ -345,6 +345,7 @@ void Selector::record(const Path& path, EventKind kind, Instant now, Reason reas
       event.from = entries_[from->candidate].candidate;
       event.signal = from->suspicion;
       event.figures = figures_of(*from);
+      if (from->ailing_since) event.figures.stalled = now - *from->ailing_since;
     }
   }
   if (events_.size() == kMaxQueuedEvents) events_.pop_front();

@@ -193,6 +193,7 @@ class Selector {
     std::array<SignalWindow, kSignals> signals{};
     std::optional<Signal> suspicion;
     std::optional<Instant> verdict_at;
+    std::optional<Instant> ailing_since;  // of this suspicion: the oldest data that was not confirmed then
 
     [[nodiscard]] bool tried() const noexcept {
       return state.any_of(PathState::opening, PathState::answered, PathState::validating);

@@ -420,6 +420,7 @@ void Selector::raise(Path& path, Signal signal, std::uint32_t count, Instant now
 void Selector::suspect(Path& path, Signal signal, const Figures& figures, Instant now) {
   enter(path, PathState::suspect, now);
   path.suspicion = signal;
+  path.ailing_since = path.unconfirmed_since.value_or(now);
   path.missed = 0;
   path.next_probe = path.dead ? std::nullopt : std::optional{now};
   // Long enough for several probes to come back: one that is lost or late must not decide.
@@ -436,6 +437,7 @@ void Selector::clear(Path& path, Instant now) {
   record(path, EventKind::cleared, now, Reason::none, figures_of(path), path.suspicion);
   if (path.suspicion == Signal::loss) path.loss_out.reset();
   path.suspicion.reset();
+  path.ailing_since.reset();
   path.verdict_at.reset();
   path.unconfirmed_since.reset();
   path.signals = [&] {
