@@ -81,14 +81,19 @@ headend_start headend "$HEADEND_DIR"
 wait_for 5 "the chain to carry packets" ping_ok client "10.0.$ROUTERS.2"
 wait_for 5 "the chain to carry IPv6" ping_ok client "2001:db8:$ROUTERS::2"
 
-# lose_on LINK DIRECTION PERCENT: where the link's packets arrive, before anything looks at their TTL.
+# lose_on LINK DIRECTION PERCENT: where the link's packets arrive, before anything looks at their TTL; at the ends, whose
+# packet sockets see a packet before any rule does, where the last router sends them.
 lose_on() {
-  local host interface=left
+  local host interface=left hook=prerouting match=iifname
   if [[ $2 == out ]]; then host=$(node $(( $1 + 1 ))); else host=$(node "$1") interface=right; fi
+  case $host in
+    client) host=r1 interface=left hook=postrouting match=oifname ;;
+    headend) host=r$ROUTERS interface=right hook=postrouting match=oifname ;;
+  esac
   LOSER=$host
-  on "$host" nft "add table inet sbloss; add chain inet sbloss pre { type filter hook prerouting priority -400; }
-    add rule inet sbloss pre iifname $interface meta l4proto { tcp, udp, esp, icmp } numgen random mod 10000 < $(awk -v p="$3" 'BEGIN { print p * 100 }') counter drop
-    add rule inet sbloss pre iifname $interface icmpv6 type time-exceeded numgen random mod 10000 < $(awk -v p="$3" 'BEGIN { print p * 100 }') counter drop"
+  on "$host" nft "add table inet sbloss; add chain inet sbloss lose { type filter hook $hook priority -400; }
+    add rule inet sbloss lose $match $interface meta l4proto { tcp, udp, esp, icmp } numgen random mod 10000 < $(awk -v p="$3" 'BEGIN { print p * 100 }') counter drop
+    add rule inet sbloss lose $match $interface icmpv6 type time-exceeded numgen random mod 10000 < $(awk -v p="$3" 'BEGIN { print p * 100 }') counter drop"
 }
 silence() {
   on "r$1" nft "add table inet sbsilent; add chain inet sbsilent out { type filter hook output priority 0; }
