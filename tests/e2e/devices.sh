@@ -48,7 +48,7 @@ row device cell seed 'began on' 'ended on' delivered 'longest silence' p50 p99
 # What a cell must reach. Short queues drop what comes behind a hole: the worst cells of the matrix deliver less
 # than the loss alone would; a path that is being left loses what is sent until it is noticed.
 readonly LEAST_SHARE=75 MOST_SILENCE_MS=2000
-silences=() broken=()
+silences=() stalls=() broken=()
 
 # cell DEVICE KIND SEED: one run. A cell that falls short is kept with its logs, and the others go on.
 cell() {
@@ -87,7 +87,11 @@ cell() {
   ! log_has client '^reconnecting' || why="the session was lost: $(grep -m 1 '^reconnecting' "$WORK/client.log")"
   row "$device" "$kind" "$seed" "$began" "$ended" "$(figure share) %" "$(figure gap_ms) ms" "$(figure p50_ms) ms" "$(figure p99_ms) ms"
   step "$device, $kind, seed $seed: $began to $ended, $(figure share) % delivered, longest silence $(figure gap_ms) ms${why:+: FALLS SHORT: $why}"
-  [[ $kind != auto ]] || silences+=("$(figure gap_ms)")
+  if [[ $kind == auto ]]; then
+    silences+=("$(figure gap_ms)")
+    # What the client says of each move away from a path that failed: since the oldest data that nothing confirmed.
+    while read -r stalled; do stalls+=("$stalled"); done < <(sed -nE 's/^moved from .* stalled for ([0-9]+) ms.*/\1/p' "$WORK/client.log")
+  fi
   if [[ $why ]]; then
     broken+=("$device, $kind, seed $seed: $why")
     mkdir -p "$WORK/kept/$device-$kind-$seed"
@@ -106,12 +110,15 @@ for device in "${devices[@]}"; do
   done
 done
 show_table
-if (( ${#silences[@]} )); then
-  mapfile -t sorted < <(printf '%s\n' "${silences[@]}" | sort -n)
-  count=${#sorted[@]}
-  p95=${sorted[$(( (count * 95 + 99) / 100 - 1 ))]}
-  printf 'begun on classic cTCP, %s runs: longest silence median %s ms, 95th percentile %s ms, most %s ms\n' \
-    "$count" "${sorted[$(( count / 2 ))]}" "$p95" "${sorted[-1]}"
-fi
+# quantiles WHAT MS…
+quantiles() {
+  local what=$1 sorted
+  shift
+  mapfile -t sorted < <(printf '%s\n' "$@" | sort -n)
+  printf '%s: median %s ms, 95th percentile %s ms, most %s ms\n' "$what" "${sorted[$(( $# / 2 ))]}" \
+    "${sorted[$(( ($# * 95 + 99) / 100 - 1 ))]}" "${sorted[-1]}"
+}
+(( ${#silences[@]} == 0 )) || quantiles "begun on classic cTCP, ${#silences[@]} runs, longest silence" "${silences[@]}"
+(( ${#stalls[@]} == 0 )) || quantiles "${#stalls[@]} moves, from the onset of the stall to moved" "${stalls[@]}"
 (( ${#broken[@]} == 0 )) || fail "$(printf '%s; ' "${broken[@]}")the logs are in $WORK/kept"
 e2e_end "${#devices[@]} devices at $loss % loss, $seconds s in each cell, $seeds seeds"

@@ -8,6 +8,7 @@ on the way, and when the first of them died: its last datagram, where nothing ca
 Datagrams of the last half second do not count as lost: they may be on their way.
 """
 
+import bisect
 import json
 import sys
 
@@ -27,12 +28,19 @@ class Direction:
                 self.received.setdefault(int(number), float(times[0]))
 
     def silences(self, end):
-        """(from, length) of each pause between arrivals, the first sending and the end included."""
+        """(from, length) of each pause between arrivals, the first sending and the end included. Where nobody sent there is
+        nothing to hear: a pause begins with the first datagram that was sent after the last arrival."""
         if not self.sent:
             return []
-        at = [min(self.sent.values()), *sorted(self.received.values())]
+        sent = sorted(self.sent.values())
+        at = [sent[0], *sorted(self.received.values())]
         at.append(max(end, at[-1]))
-        return [(a, b - a) for a, b in zip(at, at[1:])]
+        pauses = []
+        for a, b in zip(at, at[1:]):
+            following = bisect.bisect_right(sent, a)
+            if following < len(sent) and sent[following] < b:
+                pauses.append((sent[following], b - sent[following]))
+        return pauses
 
 
 def read(path):

@@ -7,7 +7,8 @@
 The sender sends RATE datagrams per second (100) of OCTETS (200); the listener sends as many to whoever it heard from
 last, for as long as it hears from somebody or for 60 s. Neither waits for the other, so each direction can die by
 itself. Both write to FILE, a line for each: `s NUMBER TIME` when sent, `r NUMBER TIME SENT` when received, times in
-seconds of the system's monotonic clock, which all network namespaces share. They end on SIGTERM.
+seconds of the system's monotonic clock, which all network namespaces share. A datagram's arrival is when the kernel had
+it, not when this program, which may have had to wait for a busy machine, came to look. They end on SIGTERM.
 """
 
 import select
@@ -18,7 +19,20 @@ import sys
 import time
 
 HEAD = struct.Struct("!Qd")
+SO_TIMESTAMPNS = 35  # not among the socket module's constants
+TIMESTAMP = struct.Struct("@qq")
+SO_RCVBUFFORCE = 33
 stopping = []
+
+
+def arrival(ancillary):
+    """When the kernel received it, by the monotonic clock."""
+    now = time.monotonic()
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+            seconds, nanoseconds = TIMESTAMP.unpack_from(data)
+            return now - max(0.0, time.time() - seconds - nanoseconds / 1e9)
+    return now
 
 
 def exchange(connection, peer, out, rate, octets):
@@ -47,13 +61,13 @@ def exchange(connection, peer, out, rate, octets):
             continue
         for _ in range(64):
             try:
-                data, source = connection.recvfrom(65536)
+                data, ancillary, _, source = connection.recvmsg(65536, 64)
             except OSError:
                 break
             if len(data) < HEAD.size:
                 continue
             got, sent = HEAD.unpack_from(data)
-            heard = time.monotonic()
+            heard = arrival(ancillary)
             lines.append(f"r {got} {heard:.6f} {sent:.6f}\n")
             if answering:
                 if peer is None:
@@ -74,7 +88,8 @@ def main(arguments):
     rate, octets = int(rest[0]) if rest else 100, int(rest[1]) if len(rest) > 1 else 200
     connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     connection.setblocking(False)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    connection.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+    connection.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     peer = None
     if listens:
         connection.bind(("0.0.0.0", int(where[0])))
