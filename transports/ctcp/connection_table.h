@@ -35,7 +35,8 @@ struct Connection {
   EngineSignals reported;
   std::uint64_t reported_duplicates = 0;
   bool stuck_reported = false;
-  std::optional<std::uint32_t> limited_timestamp;  // of the last bare segment with a hop limit of its own
+  std::optional<std::uint32_t> limited_timestamp;  // of the last bare segment with a hop limit of its own …
+  std::uint16_t limited_since = 0;                 // … and how many have had the same
 
   /// RST with the right number, since anything else of the peer's was last seen.
   struct Resets {

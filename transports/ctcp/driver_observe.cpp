@@ -1,5 +1,7 @@
 // What people who look for faults ask of a cTCP connection: how it looks from here, a hole on demand, and segments that
 // end at a router of one's choice.
+#include <utility>
+
 #include "transports/ctcp/ctcp_driver.h"
 
 namespace switchback::transports::ctcp {
@@ -8,6 +10,8 @@ namespace {
 /// Octets that a made hole pretends to have sent: a segment of the usual kind.
 constexpr std::size_t kHoleOctets = 512;
 constexpr std::uint8_t kTcpProtocol = 6;
+/// Segments of one millisecond's timestamp that expire on the way.
+constexpr std::uint16_t kLimitedInOneTick = 32;
 
 }  // namespace
 
@@ -68,12 +72,15 @@ std::optional<packet::LimitedPacket> Driver::send_limited(packet::Packet packet,
   const auto path = packet.path;
   if (limited_kind(path) == LimitedKind::none) return std::nullopt;
   auto* connection = table_.find(path);
-  const auto header = connection->engine ? connection->engine->bare_header(now) : connection->classic->bare_header();
+  auto header = connection->engine ? connection->engine->bare_header(now) : connection->classic->bare_header();
   if (!header) return std::nullopt;
   if (path.remote.address.is_v6() && header->options.timestamps) {
-    // Nothing else tells one from the next there: a second one in the same millisecond has to wait for another time.
-    if (connection->limited_timestamp == header->options.timestamps->value) return std::nullopt;
-    connection->limited_timestamp = header->options.timestamps->value;
+    // What tells one from the next there is the timestamp, and within a millisecond the window's last bits: nobody
+    // takes a window from a segment in front of what is expected (RFC 9293 §3.10.7.4).
+    const auto timestamp = header->options.timestamps->value;
+    if (std::exchange(connection->limited_timestamp, timestamp) != timestamp) connection->limited_since = 0;
+    if (connection->limited_since == kLimitedInOneTick || header->window <= kLimitedInOneTick) return std::nullopt;
+    header->window = static_cast<std::uint16_t>(header->window - connection->limited_since++);
   }
   const auto family = path.remote.address.family();
   auto& sender = family == IpFamily::v6 ? limited_v6_ : limited_v4_;
