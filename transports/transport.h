@@ -19,6 +19,7 @@
 #include "common/packet/packet.h"
 #include "common/path/stall.h"
 #include "transports/offload_status.h"
+#include "transports/own_drops.h"
 
 namespace switchback::packet {
 class PacketPool;
@@ -131,6 +132,8 @@ class Transport {
   [[nodiscard]] virtual Result<std::size_t> receive(std::span<packet::Packet> out, Instant now) = 0;
   /// The next thing learnt about a path, until there is none. Bounded inside.
   [[nodiscard]] virtual std::optional<PathReport> poll_report() = 0;
+  /// After each send(), until there is none: packets of a path that had no room for them, since the last call.
+  [[nodiscard]] virtual std::optional<OwnDrops> poll_own_drops() noexcept { return std::nullopt; }
 
   /// Starts to open a path; `opened` or `failed` is reported, never from within this call's caller's receive(). A
   /// datagram transport has nothing to do but to choose its socket.

@@ -40,6 +40,7 @@ class Driver final : public Transport {
   [[nodiscard]] Result<std::size_t> send(std::span<packet::Packet> batch, Instant now) override;
   [[nodiscard]] Result<std::size_t> receive(std::span<packet::Packet> out, Instant now) override;
   [[nodiscard]] std::optional<PathReport> poll_report() override { return reports_.next(); }
+  [[nodiscard]] std::optional<OwnDrops> poll_own_drops() noexcept override { return own_drops_.next(); }
   void open_path(const PathRequest& request, Instant now) override;
   void close_path(const AddressPair& path, Instant now) override;
   void set_inbound_spis(const AddressPair& path, std::span<const Spi> spis) override;
@@ -125,6 +126,7 @@ class Driver final : public Transport {
   std::size_t unproven_ = 0;                // connections with unproven_since
   std::deque<AddressPair> unproven_order_;  // the oldest first, with some that are gone or proven
   datagram::ReportQueue reports_{counters_};
+  OwnDropsLog own_drops_;
   Instant latest_{};
   /// Handshakes completed of late, whose first payload may be lost or late: what follows it gets no RST.
   struct Awaited {

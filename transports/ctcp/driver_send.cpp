@@ -279,7 +279,10 @@ Result<std::size_t> Driver::send(std::span<Packet> batch, Instant now) {
         touch(*connection);
       }
     }
-    if (!taken) ++counters_.send_dropped;
+    if (!taken) {
+      ++counters_.send_dropped;
+      if (packet.kind == PacketKind::esp) own_drops_.add(packet.path, 1);
+    }
     packet.reset();
     ++done;
   }

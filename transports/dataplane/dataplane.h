@@ -45,8 +45,9 @@ inline constexpr std::size_t kMaxPaths = 16;
 
 /// What went over one path of one session. The packet thread writes, anyone reads; it outlives the path.
 struct PathActivity {
-  std::atomic<std::uint64_t> sent_data{0};     // ESP packets with an inner packet, twins included
-  std::atomic<std::uint64_t> sent_packets{0};  // all ESP packets: data and control messages
+  std::atomic<std::uint64_t> sent_data{0};  // ESP packets with an inner packet, twins included
+  /// All ESP packets that the transport took: data and control messages. Falls by what it had no room for after all.
+  std::atomic<std::uint64_t> sent_packets{0};
   /// Authentic ESP packets, control messages included. While there is a twin, also those that the replay window
   /// refuses: copies of what came by the other path, which would look like loss.
   std::atomic<std::uint64_t> received_packets{0};

@@ -231,6 +231,19 @@ void Worker::send_alone(TransportId id, Packet packet, Instant now) {
   (void)flush_ike(id, now);
 }
 
+Result<std::size_t> Worker::send_by(Link& link, std::span<Packet> batch, Instant now) {
+  if (!link.transport) return hand_over_sealed(batch);
+  auto taken = link.transport->send(batch, now);
+  while (const auto drops = link.transport->poll_own_drops()) {
+    // Those of other workers' sessions go on counting as sent: it is the peer's figures that they make worse.
+    const auto [first, last] = carriers_.equal_range(drops->path);
+    for (auto at = first; at != last; ++at) {
+      if (auto* slot = at->second->find(drops->path)) slot->count_not_sent(drops->packets);
+    }
+  }
+  return taken;
+}
+
 /// False: the socket is full.
 bool Worker::flush_ike(TransportId id, Instant now) {
   auto& link = links_[id];

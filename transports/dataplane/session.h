@@ -1,6 +1,7 @@
 // A session as the packet thread holds it: its Child SAs and the paths that its peer may be reached by.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -32,6 +33,11 @@ struct PathSlot {
     count_up(activity->sent_packets, packets);
     count_up(activity->sent_data, data);
     last_sent = now;
+  }
+  /// Of those counted by count_sent(): the transport had no room for them. They stay what the user wanted to send.
+  void count_not_sent(std::uint64_t packets) noexcept {
+    const auto counted = activity->sent_packets.load(std::memory_order_relaxed);
+    activity->sent_packets.store(counted - std::min(counted, packets), std::memory_order_relaxed);
   }
   void count_received(std::uint64_t packets, std::uint64_t octets, Instant now) noexcept {
     count_up(activity->received_packets, packets);

@@ -311,9 +311,7 @@ class Worker {
   void seal_runs(Instant now);
   void send_twins(CarriedSession& session, std::span<const packet::Packet> batch, Instant now);
   [[nodiscard]] bool flush();
-  [[nodiscard]] Result<std::size_t> send_by(Link& link, std::span<packet::Packet> batch, Instant now) {
-    return link.transport ? link.transport->send(batch, now) : hand_over_sealed(batch);
-  }
+  [[nodiscard]] Result<std::size_t> send_by(Link& link, std::span<packet::Packet> batch, Instant now);
   [[nodiscard]] bool flush_ike(TransportId id, Instant now);
   void answer_too_big(Child& child, ByteView packet, const packet::IpView& ip, Instant now);
   void send_ike(const command::SendIke& order, Instant now);

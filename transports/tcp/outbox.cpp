@@ -38,9 +38,15 @@ void Outbox::keep_or_drop(packet::Packet& packet, TransportCounters& counters) {
     append(waiting_, packet.data());
     ++counters.sent_packets;
     counters.sent_octets += packet.size();
+    packet.reset();
   } else {
-    ++counters.send_dropped;
+    drop(packet, counters);
   }
+}
+
+void Outbox::drop(packet::Packet& packet, TransportCounters& counters) {
+  ++counters.send_dropped;
+  if (packet.kind == packet::PacketKind::esp) ++dropped_esp_;
   packet.reset();
 }
 
@@ -77,8 +83,7 @@ IoStatus Outbox::send(ByteStream& stream, std::span<packet::Packet> batch, std::
     if (alive(status)) {
       keep_or_drop(packet, counters);
     } else {
-      ++counters.send_dropped;
-      packet.reset();
+      drop(packet, counters);
     }
   }
   return status;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 #include "common/base/bytes.h"
 #include "common/packet/packet.h"
@@ -32,12 +33,16 @@ class Outbox {
   [[nodiscard]] IoStatus flush(ByteStream& stream);
   /// Octets that wait here.
   [[nodiscard]] std::size_t waiting_bytes() const noexcept { return waiting_.size() - sent_; }
+  /// ESP packets that were dropped since the last call.
+  [[nodiscard]] std::uint32_t take_dropped_esp() noexcept { return std::exchange(dropped_esp_, 0); }
 
  private:
   void keep_or_drop(packet::Packet& packet, TransportCounters& counters);
+  void drop(packet::Packet& packet, TransportCounters& counters);
 
   Bytes waiting_;
   std::size_t sent_ = 0;  // of waiting_
+  std::uint32_t dropped_esp_ = 0;
 };
 
 }  // namespace switchback::transports::tcp

@@ -615,7 +615,9 @@ Result<std::size_t> StreamDriver::send(std::span<Packet> batch, Instant now) {
   }
   for (const auto id : touched_) {
     auto* each = find(id);
+    const auto path = batch[each->batch.front()].path;
     const auto status = each->outbox.send(*each->stream, batch, each->batch, counters_);
+    own_drops_.add(path, each->outbox.take_dropped_esp());
     each->batch.clear();
     if (!each->sent_since_look) {
       each->sent_since_look = true;

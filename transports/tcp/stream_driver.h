@@ -38,6 +38,7 @@ class StreamDriver final : public Transport {
   [[nodiscard]] Result<std::size_t> send(std::span<packet::Packet> batch, Instant now) override;
   [[nodiscard]] Result<std::size_t> receive(std::span<packet::Packet> out, Instant now) override;
   [[nodiscard]] std::optional<PathReport> poll_report() override { return reports_.next(); }
+  [[nodiscard]] std::optional<OwnDrops> poll_own_drops() noexcept override { return own_drops_.next(); }
   void open_path(const PathRequest& request, Instant now) override;
   void close_path(const AddressPair& path, Instant now) override;
   void set_inbound_spis(const AddressPair& path, std::span<const Spi> spis) override;
@@ -110,6 +111,7 @@ class StreamDriver final : public Transport {
   std::optional<Instant> next_tick_;
   Instant latest_{};
   datagram::ReportQueue reports_{counters_};
+  OwnDropsLog own_drops_;
 
   std::deque<std::uint64_t> ready_;
   packet::Packet slab_;         // all of a slab …

@@ -77,7 +77,8 @@ class FakePort {
   }
 
   std::atomic<std::size_t> room{1'000'000};
-  std::atomic<bool> broken{false};  // for good
+  std::atomic<std::size_t> leaks{0};  // so many of the next ones are taken and dropped
+  std::atomic<bool> broken{false};    // for good
   std::atomic<transports::LimitedKind> limited{transports::LimitedKind::none};
   std::atomic<int> deadlines_met{0};
   FakePort* peer = nullptr;  // empty: a black hole
@@ -105,6 +106,12 @@ class FakeTransport final : public transports::Transport {
     const auto count = std::min(batch.size(), port_.room.load());
     port_.room -= count;
     for (auto& packet : batch.first(count)) {
+      if (port_.leaks.load() > 0) {
+        --port_.leaks;
+        own_drops_.add(packet.path, 1);
+        packet.reset();
+        continue;
+      }
       FakePort::Frame frame{packet.kind, packet.outer, packet.path, to_bytes(packet.data()), 0, {}};
       packet.reset();
       if (port_.peer != nullptr) {
@@ -135,6 +142,7 @@ class FakeTransport final : public transports::Transport {
     }
     return count;
   }
+  [[nodiscard]] std::optional<transports::OwnDrops> poll_own_drops() noexcept override { return own_drops_.next(); }
   [[nodiscard]] std::optional<transports::PathReport> poll_report() override {
     const FakePort::Guard guard{port_.mutex_};
     if (port_.reports_.empty()) return std::nullopt;
@@ -193,6 +201,7 @@ class FakeTransport final : public transports::Transport {
   packet::PacketPool& pool_;
   transports::TransportTraits traits_{"fake", 28, 48, 64};
   transports::TransportCounters counters_;
+  transports::OwnDropsLog own_drops_;
 };
 
 /// Both ends' ports by TransportId. One at a time: factories carry no state.

@@ -68,6 +68,19 @@ std::size_t count_of(End& end) {
 
 }  // namespace
 
+TEST_CASE("what a transport drops for having no room was never sent on the path", "[dataplane][paths]") {
+  Two two;
+  const auto by_tls = two.client.plane->add_path(kSession, two.tls);
+  two.client.plane->use_paths(kSession, two.tls);
+  two.client.settle();
+  two.wire.client[kTlsTransport].leaks = 2;
+  for (std::uint8_t i = 1; i <= 5; ++i) two.client.route(ping(i));
+  for (int delivered = 0; delivered < 3; ++delivered) REQUIRE(two.headend.delivered());
+  two.client.plane->stop();
+  CHECK(by_tls->sent_packets == 3);
+  CHECK(by_tls->sent_data == 5);  // what the user wanted to send: a path that takes nothing is not an idle one
+}
+
 TEST_CASE("each path of a session counts what goes over it", "[dataplane][paths]") {
   Two two;
   const auto by_udp = two.client.plane->add_path(kSession, two.udp);

@@ -287,6 +287,16 @@ TEST_CASE("a full connection drops ESP, keeps IKE and probes, and holds nobody u
   }
   const auto delivered = large - counters.send_dropped;
   const auto dropped = counters.send_dropped;
+  // What the network never saw is told, so that it does not look like loss.
+  std::size_t told = 0;
+  const auto hear_of_drops = [&] {
+    while (const auto drops = link.client.transport->poll_own_drops()) {
+      CHECK(drops->path == link.path);
+      told += drops->packets;
+    }
+  };
+  hear_of_drops();
+  CHECK(told == dropped);
   std::vector<Packet> batch;
   batch.push_back(link.client.packet(PacketKind::ike, link.path, 3000, 8));
   batch.push_back(link.client.packet(PacketKind::esp, link.path, 1400, 7));
@@ -301,6 +311,8 @@ TEST_CASE("a full connection drops ESP, keeps IKE and probes, and holds nobody u
     REQUIRE(link.client.transport->send(one, kStart).value() == 1);
   }
   CHECK(counters.send_dropped > dropped + 100);
+  hear_of_drops();
+  CHECK(told == dropped + 1);  // IKE was never counted as data
 
   std::size_t esp = 0, ike = 0, small = 0;
   run(link.client, link.headend, [&] {
