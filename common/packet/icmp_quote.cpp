@@ -103,10 +103,13 @@ QuoteMatch match(const IcmpQuote& quote, const LimitedPacket& sent) noexcept {
     return same<6, 8>(quoted, front) ? QuoteMatch::likely : QuoteMatch::none;  // checksum
   }
   if (sent.protocol == number(IpProtocol::tcp)) {
-    // Behind 20 octets of header: NOP, NOP, timestamps (kind, length, ours). Before that a device may have changed all.
-    constexpr std::size_t kOptions = 20, kTimestamp = 28;
-    if (quoted.size() >= kTimestamp && front.size() >= kTimestamp)
-      return weigh(same<kOptions, kTimestamp>(quoted, front));
+    // Behind 20 octets of header: NOP, NOP, timestamps (kind, length, ours). Before that a device may have changed all;
+    // but without an identification those of one millisecond differ in their window alone, and a wrong match is worse
+    // than none.
+    constexpr std::size_t kWindow = 14, kWindowEnd = 16, kOptions = 20, kTimestamp = 28;
+    if (quoted.size() >= kTimestamp && front.size() >= kTimestamp) {
+      return weigh(same<kOptions, kTimestamp>(quoted, front) && (v4 || same<kWindow, kWindowEnd>(quoted, front)));
+    }
     return same_id ? QuoteMatch::likely : QuoteMatch::none;
   }
   return QuoteMatch::none;

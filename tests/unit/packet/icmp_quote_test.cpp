@@ -190,6 +190,13 @@ TEST_CASE("TCP is matched by timestamps, whatever became of its sequence numbers
   const auto brief = parse_icmp_error(cut, IpFamily::v4);
   CHECK(match(*brief, sent(kHeadend, 6, 5, tcp_front(7, 1234))) == QuoteMatch::likely);
   CHECK(match(*brief, sent(kHeadend, 6, 6, tcp_front(7, 1234))) == QuoteMatch::none);
+  // Over IPv6, without identification, the window tells those of one millisecond apart.
+  auto narrower = tcp_front(7, 1234);
+  narrower[15] = static_cast<std::uint8_t>(narrower[15] ^ 1U);
+  const auto timed = icmp(3, 0, ip_v6(6, tcp_front(0xDEAD, 1234)), false);
+  const auto quote6 = parse_icmp_error(timed, IpFamily::v6);
+  CHECK(match(*quote6, sent(kHeadend6, 6, 0, tcp_front(7, 1234))) == QuoteMatch::exact);
+  CHECK(match(*quote6, sent(kHeadend6, 6, 0, narrower)) == QuoteMatch::none);
   // Classic cTCP has no options: over IPv6 nothing tells one from another.
   const auto bare = ip_v6(6, ByteView{tcp_front(7, 1)}.first(20));
   const auto message6 = icmp(3, 0, bare, false);
