@@ -419,13 +419,21 @@ void Prober::find_mtu(const std::vector<std::size_t>& all) {
     for (const auto size : way.sizes_answered) way.facts.mtu.works = std::max(way.facts.mtu.works, size);
     way.facts.mtu.searched = monotonic_now() < end_;
     if (way.facts.mtu.works == 0) continue;
-    way.large_back = 0;
-    for (std::uint32_t i = 0; i < kLargeBack; ++i) {
+    const auto ask = [&] {
       path::Observe question;
       question.id = next_id_++;
       question.answer_octets = pmtu_body_octets(way.facts.mtu.works, overhead(way));
       sent_[question.id] = {index, monotonic_now(), way.sent + 1};
       send(index, question);
+    };
+    // The headend answers at length only where a probe of its own was answered, which the first question has it send.
+    way.large_back = 0;
+    const auto observations = way.observations;
+    ask();
+    (void)wait(patience({index}), [&] { return way.large_back > 0 || way.observations > observations; });
+    way.large_back = 0;
+    for (std::uint32_t i = 0; i < kLargeBack; ++i) {
+      ask();
       (void)wait(milliseconds{60});
     }
     (void)wait(patience({index}), [&] { return way.large_back == kLargeBack; });

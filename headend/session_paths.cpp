@@ -237,6 +237,12 @@ void SessionPaths::send_proof_probe(Slot& slot, Instant now) {
   send(slot.path, probe);
 }
 
+void SessionPaths::ask_for_proof(const AddressPair& path, Instant now) {
+  auto* slot = find(path);
+  if (slot == nullptr || proven(path) || now < slot->proof_sent + rules_->prove_every) return;
+  send_proof_probe(*slot, now);
+}
+
 // --- inputs ------------------------------------------------------------------------------------------------------
 
 void SessionPaths::handle_started(const AddressPair& path, Instant now) {

@@ -159,6 +159,8 @@ class SessionPaths {
   [[nodiscard]] bool has(const AddressPair& path) const noexcept;
   /// Whether somebody has answered from the path's remote address.
   [[nodiscard]] bool proven(const AddressPair& path) const noexcept;
+  /// Has the remote address of a path that data does not use prove itself, for what else is owed only to a proven one.
+  void ask_for_proof(const AddressPair& path, Instant now);
   [[nodiscard]] std::vector<AddressPair> paths() const;
   [[nodiscard]] std::vector<PathFigures> figures() const;
   [[nodiscard]] const std::deque<Move>& moves() const noexcept { return moves_; }

@@ -445,6 +445,21 @@ TEST_CASE("an address that somebody only sends from is not taken for proven", "[
   CHECK(world.session->proven(kElsewhere));
 }
 
+TEST_CASE("a path that data does not use proves itself when asked, and only if it answers", "[headend][paths]") {
+  for (const bool answers : {false, true}) {
+    World world;
+    world.start();
+    world.probe(kElsewhere, 0, Role::standby);
+    CHECK_FALSE(world.session->proven(kElsewhere));
+    world.answers = answers;
+    world.session->ask_for_proof(kElsewhere, world.now);
+    world.drain();
+    if (answers) world.answer();
+    CHECK(world.session->proven(kElsewhere) == answers);
+    CHECK(world.session->in_use() == kUdp);
+  }
+}
+
 TEST_CASE("going to and fro does not prolong the time for a proof", "[headend][paths][flood]") {
   World world;
   world.start();
