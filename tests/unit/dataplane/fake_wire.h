@@ -114,13 +114,13 @@ class FakeTransport final : public transports::Transport {
       }
       FakePort::Frame frame{packet.kind, packet.outer, packet.path, to_bytes(packet.data()), 0, {}};
       packet.reset();
-      if (port_.peer != nullptr) {
-        auto there = frame;
-        there.path = {frame.path.remote, frame.path.local};
-        port_.peer->arrive(std::move(there));
+      {  // before anybody can have received it
+        const FakePort::Guard guard{port_.mutex_};
+        port_.sent_.push_back(frame);
       }
-      const FakePort::Guard guard{port_.mutex_};
-      port_.sent_.push_back(std::move(frame));
+      if (port_.peer == nullptr) continue;
+      frame.path = {frame.path.remote, frame.path.local};
+      port_.peer->arrive(std::move(frame));
     }
     return count;
   }
