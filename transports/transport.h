@@ -130,6 +130,8 @@ class Transport {
   /// number, 0 if drained. All of out.size(): call again before waiting, there may be more that wait_fd() does not
   /// show. Bounded work, whatever arrives. Pre: the entries of `out` are empty.
   [[nodiscard]] virtual Result<std::size_t> receive(std::span<packet::Packet> out, Instant now) = 0;
+  /// A turn of the loop is over: what the receive() calls in it called for and no send() took along leaves now.
+  virtual void end_turn(Instant /*now*/) {}
   /// The next thing learnt about a path, until there is none. Bounded inside.
   [[nodiscard]] virtual std::optional<PathReport> poll_report() = 0;
   /// After each send(), until there is none: packets of a path that had no room for them, since the last call.

@@ -39,6 +39,7 @@ class Driver final : public Transport {
   [[nodiscard]] std::vector<OffloadStatus> offloads() const override;
   [[nodiscard]] Result<std::size_t> send(std::span<packet::Packet> batch, Instant now) override;
   [[nodiscard]] Result<std::size_t> receive(std::span<packet::Packet> out, Instant now) override;
+  void end_turn(Instant now) override { flush_touched(now); }
   [[nodiscard]] std::optional<PathReport> poll_report() override { return reports_.next(); }
   [[nodiscard]] std::optional<OwnDrops> poll_own_drops() noexcept override { return own_drops_.next(); }
   void open_path(const PathRequest& request, Instant now) override;

@@ -236,7 +236,6 @@ Result<std::size_t> Driver::receive(std::span<Packet> out, Instant now) {
     }
     buffer_.resize(message.offset + message.bytes);
     handle_message(message, now);
-    flush_touched(now);
   }
   out_ = {};
   return produced_;

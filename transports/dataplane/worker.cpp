@@ -152,7 +152,6 @@ void Worker::turn(Instant now) {
     }
     if (const auto due = link.transport->next_deadline(); due && *due <= now) link.transport->handle_deadline(now);
     (void)flush_ike(id, now);
-    poll_reports(id, now);
   }
   if (handover_ != nullptr) {
     take_arrived(now);
@@ -172,6 +171,11 @@ void Worker::turn(Instant now) {
   // Back pressure: what the socket does not take now stays in the TUN's own queue, where the kernel's TCP sees it.
   if (blocked_) tun_ready_ = false;
   set_tun_interest(!blocked_);
+  for (std::size_t i = 0; i < links_.size(); ++i) {
+    if (!links_[i].here()) continue;
+    links_[i].transport->end_turn(now);
+    poll_reports(static_cast<TransportId>(i), now);
+  }
   if (next_tick_ && now >= *next_tick_) tick(now);
   if (to_wake_ != 0) ring_doorbells();
   publish();

@@ -125,6 +125,7 @@ struct Side {
     const auto got = transport->receive(some, now()).value();
     for (std::size_t i = 0; i < got; ++i) received.push_back(std::move(some[i]));
     if (const auto at = transport->next_deadline(); at && *at <= now()) transport->handle_deadline(now());
+    transport->end_turn(now());
     while (auto report = transport->poll_report()) reports.push_back(*std::move(report));
   }
   const PathReport* report(PathReport::Kind kind) const {
@@ -239,6 +240,35 @@ TEST_CASE("client and headend carry IKE and ESP both ways, in both modes and fam
         CHECK(client.transport->counters().send_calls < 700);
         CHECK(resets.count() == 0);
       }
+    }
+  });
+}
+
+TEST_CASE("an acknowledgement rides on what is sent in the same turn, and else leaves at its end", "[ctcp]") {
+  in_lab([](Lab& lab) {
+    Side client{false};
+    auto headend = lab.at_headend([] { return std::make_unique<Side>(true); });
+    client.transport->open_path({1, {}, {addr("10.9.0.2"), kPort}, false}, now());
+    REQUIRE(run_until({&client, headend.get()}, [&] { return client.report(PathReport::Kind::opened) != nullptr; }));
+    const auto path = client.report(PathReport::Kind::opened)->path;
+    client.send(path, PacketKind::ike, 1, 1, 1200);
+    REQUIRE(run_until({&client, headend.get()}, [&] { return headend->received.size() == 1; }));
+    const auto back = headend->received[0].path;
+
+    for (const bool answers : {true, false}) {
+      CAPTURE(answers);
+      const auto before = headend->transport->counters().sent_packets;
+      client.send(path, PacketKind::esp, 100, 10);
+      std::size_t got = 0;
+      REQUIRE(run_until({}, [&] {
+        std::vector<Packet> some(64);
+        got += headend->transport->receive(some, now()).value();
+        return got == 10;
+      }));
+      CHECK(headend->transport->counters().sent_packets == before);
+      if (answers) headend->send(back, PacketKind::esp, 200, 1);
+      headend->transport->end_turn(now());
+      CHECK(headend->transport->counters().sent_packets == before + 1);
     }
   });
 }
