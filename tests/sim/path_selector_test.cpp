@@ -126,6 +126,13 @@ void one_run(std::uint64_t seed, Worst& worst) {
   worst.suspicions += world.suspicions;
 }
 
+/// Of each of the three tests that share the thousands. Sanitizers look at how it is done and not at what is decided.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr std::uint64_t kSeeds = 200;
+#else
+constexpr std::uint64_t kSeeds = 1000;
+#endif
+
 void runs(std::uint64_t first, std::uint64_t count) {
   Worst worst;
   for (auto seed = first; seed < first + count; ++seed) one_run(seed, worst);
@@ -154,16 +161,14 @@ TEST_CASE("many seeds", "[.many]") {  // SB_SEED: the first; SB_SEEDS: how many
        count == nullptr ? 10'000 : std::strtoull(count, nullptr, 10));
 }
 
-TEST_CASE("random cuts and losses and NAT rebindings never leave the session stuck: seeds 1 to 1000", "[path][sim]") {
-  runs(1, 1000);
+TEST_CASE("random cuts and losses and NAT rebindings never leave the session stuck: seeds from 1", "[path][sim]") {
+  runs(1, kSeeds);
 }
-TEST_CASE("random cuts and losses and NAT rebindings never leave the session stuck: seeds 1001 to 2000",
-          "[path][sim]") {
-  runs(1001, 1000);
+TEST_CASE("random cuts and losses and NAT rebindings never leave the session stuck: seeds from 1001", "[path][sim]") {
+  runs(1001, kSeeds);
 }
-TEST_CASE("random cuts and losses and NAT rebindings never leave the session stuck: seeds 2001 to 3000",
-          "[path][sim]") {
-  runs(2001, 1000);
+TEST_CASE("random cuts and losses and NAT rebindings never leave the session stuck: seeds from 2001", "[path][sim]") {
+  runs(2001, kSeeds);
 }
 
 TEST_CASE("five per cent of loss and 200 ms of jitter cause no move", "[path][sim]") {
