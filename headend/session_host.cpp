@@ -212,9 +212,10 @@ void SessionHost::answer_observe(LiveSession& live, const path::Observe& questio
   auto asked = question;
   // Who has only been seen to send from an address must not have kilobytes sent there for every question. The next one
   // is answered at length if the proof comes back.
-  if (!live.paths.proven(received.path)) {
-    if (std::exchange(asked.answer_octets, std::uint16_t{0}) != 0) live.paths.ask_for_proof(received.path, now);
-    pump_paths(live, now);
+  if (asked.answer_octets != 0 && !live.paths.proven(received.path)) {
+    asked.answer_octets = 0;
+    live.paths.ask_for_proof(received.path, now);
+    pump_paths(live, now);  // in front of the answer, so that whoever has that has been asked
   }
   Bytes body;
   path::build_control(make_observation(asked, received.path, data_plane_.observe(received.path),

@@ -57,8 +57,8 @@ struct Figures {
   std::uint32_t threshold = 0;  // … and what it was compared with
   Duration quiet{};             // since something authentic last said that data arrives
   Duration limit{};             // what `quiet` was compared with
-  /// Of `moved`: since the oldest data that the path left never confirmed, or since it was suspected if that was
-  /// before.
+  /// Of `moved`: since the oldest data that nothing had confirmed when the path left became suspect, or since that
+  /// where no data was waiting.
   Duration stalled{};
   std::uint32_t probes = 0;   // sent since the suspicion, or since the path opened …
   std::uint32_t answers = 0;  // … and answered

@@ -3,8 +3,8 @@
 // A turn of the loop: wait; read the clock once; obey commands; take what the transports have and write it to the TUN;
 // send what was left over; read the TUN and send that; let acknowledgements leave that found nothing to ride on; look
 // after deadlines; tell the control thread. Each step does a bounded amount of work, so that both directions and the
-// commands get their share, and everything is done in batches:
-// per packet there is no system call, lock, allocation or clock.
+// commands get their share, and everything is done in batches: per packet there is no system call, lock, allocation or
+// clock.
 //
 // Several workers: each has its own queue of the interface (the kernel gives it the flows whose answers it has written
 // there), its own sockets of `udp` and `esp` (to which the kernel steers by SPI, see common/io/steering.h), its own
